@@ -1,0 +1,123 @@
+//! The configuration: what the user wrote (`raw`) and what the program needs (this module's types).
+//!
+//! Loading is whole or nothing. It never stops at the first mistake: every diagnostic of every file is collected,
+//! each with file, line and column, what was expected and the nearest valid name.
+
+pub mod secret;
+pub mod selector;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::engine::time::Duration;
+
+use self::secret::Secret;
+use self::selector::Selector;
+
+/// A validated configuration, every default filled in and every secret read.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What the engine runs.
+    pub spec: Arc<crate::engine::Spec>,
+    /// The histogram of each of `spec.slos`, in the same order.
+    pub selectors: Vec<Selector>,
+    pub source: Source,
+    /// In the order of `spec.receivers`.
+    pub receivers: Vec<Receiver>,
+    pub server: Server,
+    /// Every file that was read, for reload and error messages.
+    pub files: Vec<PathBuf>,
+}
+
+/// Where histograms come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Prometheus(Prometheus),
+    Scrape(Scrape),
+}
+
+/// Anything that speaks Prometheus' HTTP API.
+#[derive(Debug, Clone)]
+pub struct Prometheus {
+    /// Without a trailing slash.
+    pub url: String,
+    /// What links in messages start with; `url` unless the user says otherwise.
+    pub external_url: String,
+    pub timeout: Duration,
+    /// The poll for slot T is made at T + delay.
+    pub delay: Duration,
+    /// The largest answer that is read, in bytes.
+    pub max_response_bytes: usize,
+    pub http: HttpClient,
+}
+
+/// Services' `/metrics` read directly.
+#[derive(Debug, Clone)]
+pub struct Scrape {
+    pub targets: Vec<String>,
+    pub timeout: Duration,
+    pub max_response_bytes: usize,
+    /// More series than this in one target's answer are refused as a label explosion.
+    pub max_series: usize,
+    pub http: HttpClient,
+}
+
+/// How to speak to an HTTP server.
+#[derive(Debug, Clone, Default)]
+pub struct HttpClient {
+    pub headers: BTreeMap<String, Secret>,
+    pub auth: Auth,
+    pub tls: Tls,
+}
+
+#[derive(Debug, Clone, Default)]
+pub enum Auth {
+    #[default]
+    None,
+    Bearer(Secret),
+    Basic {
+        username: String,
+        password: Secret,
+    },
+}
+
+/// PEM texts, already read.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    pub ca_pem: Option<Vec<u8>>,
+    /// Certificate chain and key of the client, one after the other.
+    pub identity_pem: Option<Secret>,
+}
+
+/// A place notifications go to.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    pub name: String,
+    pub kind: ReceiverKind,
+}
+
+#[derive(Debug, Clone)]
+pub enum ReceiverKind {
+    PagerDuty {
+        routing_key: Secret,
+        /// The whole address events are posted to.
+        url: String,
+    },
+    Slack {
+        webhook_url: Secret,
+    },
+    Webhook {
+        url: Secret,
+        /// `whsec_` and base64, as Standard Webhooks writes it.
+        secret: Option<Secret>,
+        http: HttpClient,
+    },
+}
+
+/// The daemon's own HTTP server.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub listen: SocketAddr,
+}

@@ -1,0 +1,133 @@
+//! Cumulative histograms as a source hands them over, one series at a time, and what makes one unusable.
+//!
+//! Nothing here sums series: counter resets belong to a series, so summing comes after differences (see `window`).
+//!
+//! ```
+//! use slowburn::engine::histogram::{Histogram, Labels};
+//! let h = Histogram::from_buckets(Labels::new(), vec![(f64::INFINITY, 10.0), (0.1, 9.0)]).unwrap();
+//! assert_eq!(h.bounds.as_ref(), [0.1, f64::INFINITY]);
+//! assert_eq!(h.counts, [9.0, 10.0]);
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Label names and values, sorted by name.
+pub type Labels = BTreeMap<String, String>;
+
+/// One series' cumulative buckets at one instant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// Without `__name__` and `le`.
+    pub labels: Labels,
+    /// Upper bounds in seconds, ascending; the last is `+Inf`.
+    pub bounds: Arc<[f64]>,
+    /// Cumulative counts, one a bound, never descending.
+    pub counts: Vec<f64>,
+}
+
+/// Why a series' buckets cannot be used. A flawed series is reported and left out; it is never read as a zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Flaw {
+    /// There is no `+Inf` bucket, so the total is unknown.
+    NoInfBucket,
+    /// Two `le` values are the same number.
+    EqualBounds(f64),
+    /// A bound is NaN.
+    NanBound,
+    /// A count is NaN.
+    NanCount,
+    /// A count is below zero or infinite.
+    ImpossibleCount(f64),
+}
+
+impl Histogram {
+    /// Sorts `(le in seconds, cumulative count)` pairs and checks them.
+    ///
+    /// Counts that fall from one bound to the next (a scrape that raced with an observation) are raised to the bucket
+    /// below, as Prometheus' `histogram_quantile` does.
+    pub fn from_buckets(labels: Labels, mut buckets: Vec<(f64, f64)>) -> Result<Self, Flaw> {
+        if buckets.iter().any(|(bound, _)| bound.is_nan()) {
+            return Err(Flaw::NanBound);
+        }
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for pair in buckets.windows(2) {
+            if pair[0].0 == pair[1].0 {
+                return Err(Flaw::EqualBounds(pair[0].0));
+            }
+        }
+        if buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
+            return Err(Flaw::NoInfBucket);
+        }
+        let mut counts = Vec::with_capacity(buckets.len());
+        let mut below = 0.0_f64;
+        for (_, count) in &buckets {
+            if count.is_nan() {
+                return Err(Flaw::NanCount);
+            }
+            if *count < 0.0 || count.is_infinite() {
+                return Err(Flaw::ImpossibleCount(*count));
+            }
+            below = below.max(*count);
+            counts.push(below);
+        }
+        let bounds = buckets.into_iter().map(|(bound, _)| bound).collect();
+        Ok(Self { labels, bounds, counts })
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::NoInfBucket => f.write_str("it has no le=\"+Inf\" bucket"),
+            Flaw::EqualBounds(bound) => write!(f, "two of its buckets have the same bound {bound}"),
+            Flaw::NanBound => f.write_str("a bucket's le is not a number"),
+            Flaw::NanCount => f.write_str("a bucket's value is NaN"),
+            Flaw::ImpossibleCount(count) => write!(f, "a bucket's value {count} cannot be a count"),
+        }
+    }
+}
+
+/// Which of the engine's series a row of a [`Snapshot`] belongs to; handed out by [`super::Engine::bind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub(super) u32);
+
+/// Everything one poll saw, flat: no labels and no allocation per series.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub(super) rows: Vec<(SeriesId, u32)>,
+    pub(super) counts: Vec<f64>,
+    /// The source said that its answer may be incomplete.
+    pub partial: bool,
+}
+
+impl Snapshot {
+    /// Empties the snapshot for the next slot and keeps its memory.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.counts.clear();
+        self.partial = false;
+    }
+
+    /// Adds a series' cumulative counts, in the order of the bounds it was bound with.
+    pub fn push(&mut self, series: SeriesId, counts: &[f64]) {
+        self.rows.push((series, self.counts.len() as u32));
+        self.counts.extend_from_slice(counts);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// What one poll of a source yielded before it is bound to the engine's series.
+#[derive(Debug, Clone, Default)]
+pub struct Poll {
+    /// `(SLO template, series)`, sorted by template, then labels: the order must not depend on the source's mood.
+    pub series: Vec<(usize, Histogram)>,
+    /// The source's warnings, and series that had to be left out; bounded in number by the source.
+    pub warnings: Vec<String>,
+    /// The source said that its answer may be incomplete.
+    pub partial: bool,
+}

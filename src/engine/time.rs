@@ -1,0 +1,240 @@
+//! Instants and lengths of time in whole milliseconds, and the slots that evaluation is aligned to.
+//!
+//! The engine never asks what time it is: every instant comes in as an argument.
+//!
+//! ```
+//! use slowburn::engine::time::{Duration, Timestamp};
+//! let at = Timestamp::from_unix_s(1_772_366_400);
+//! assert_eq!((at + Duration::from_minutes(10)).to_string(), "2026-03-01T12:10:00Z");
+//! assert_eq!(Duration::from_minutes(90).to_string(), "1h30m");
+//! ```
+
+use std::fmt;
+use std::ops::{Add, AddAssign, Sub};
+
+use serde::{Serialize, Serializer};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// An instant: milliseconds since the Unix epoch, UTC. Shown and serialised as RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    unix_ms: i64,
+}
+
+/// A length of time in milliseconds, never negative. Shown as Prometheus users write it (`1h30m`, `30d`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Duration {
+    ms: i64,
+}
+
+impl Timestamp {
+    pub const fn from_unix_ms(unix_ms: i64) -> Self {
+        Self { unix_ms }
+    }
+
+    pub const fn from_unix_s(unix_s: i64) -> Self {
+        Self { unix_ms: unix_s * 1000 }
+    }
+
+    pub const fn unix_ms(self) -> i64 {
+        self.unix_ms
+    }
+
+    /// Seconds since the Unix epoch, with the milliseconds as a fraction.
+    pub fn unix_s(self) -> f64 {
+        self.unix_ms as f64 / 1000.0
+    }
+
+    /// Time from `earlier` to `self`; zero if `earlier` is in fact later.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_ms((self.unix_ms - earlier.unix_ms).max(0))
+    }
+
+    /// The slot `self` lies in: the greatest multiple of `interval` not after `self`.
+    pub fn align_down(self, interval: Duration) -> Timestamp {
+        Self { unix_ms: self.unix_ms.div_euclid(interval.ms) * interval.ms }
+    }
+
+    /// The least multiple of `interval` not before `self`.
+    pub fn align_up(self, interval: Duration) -> Timestamp {
+        let down = self.align_down(interval);
+        if down == self { self } else { down + interval }
+    }
+
+    /// How many whole `interval`s lie between the epoch and `self`.
+    pub fn slot_number(self, interval: Duration) -> i64 {
+        self.unix_ms.div_euclid(interval.ms)
+    }
+}
+
+impl Duration {
+    pub const ZERO: Duration = Duration { ms: 0 };
+
+    /// `ms` below zero counts as zero.
+    pub const fn from_ms(ms: i64) -> Self {
+        Self { ms: if ms < 0 { 0 } else { ms } }
+    }
+
+    pub const fn from_secs(s: i64) -> Self {
+        Self::from_ms(s * 1000)
+    }
+
+    pub const fn from_minutes(minutes: i64) -> Self {
+        Self::from_secs(minutes * 60)
+    }
+
+    pub const fn from_hours(hours: i64) -> Self {
+        Self::from_minutes(hours * 60)
+    }
+
+    pub const fn from_days(days: i64) -> Self {
+        Self::from_ms(days * DAY_MS)
+    }
+
+    pub const fn ms(self) -> i64 {
+        self.ms
+    }
+
+    pub fn secs(self) -> f64 {
+        self.ms as f64 / 1000.0
+    }
+
+    pub const fn is_zero(self) -> bool {
+        self.ms == 0
+    }
+
+    /// How many `interval`s cover this length, rounded up.
+    pub fn in_slots(self, interval: Duration) -> i64 {
+        (self.ms + interval.ms - 1).div_euclid(interval.ms)
+    }
+
+    pub fn times(self, factor: f64) -> Duration {
+        Self::from_ms((self.ms as f64 * factor).round() as i64)
+    }
+
+    pub fn to_std(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.ms as u64)
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Timestamp;
+    fn add(self, rhs: Duration) -> Timestamp {
+        Timestamp { unix_ms: self.unix_ms.saturating_add(rhs.ms) }
+    }
+}
+
+impl AddAssign<Duration> for Timestamp {
+    fn add_assign(&mut self, rhs: Duration) {
+        *self = *self + rhs;
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Timestamp;
+    fn sub(self, rhs: Duration) -> Timestamp {
+        Timestamp { unix_ms: self.unix_ms.saturating_sub(rhs.ms) }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, ms) = (self.unix_ms.div_euclid(DAY_MS), self.unix_ms.rem_euclid(DAY_MS));
+        let (year, month, day) = civil_from_days(days);
+        let s = ms / 1000;
+        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)?;
+        if ms % 1000 != 0 {
+            write!(f, ".{:03}", ms % 1000)?;
+        }
+        f.write_str("Z")
+    }
+}
+
+/// Gregorian date of a day counted from 1970-01-01.
+/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (yoe + era * 400 + i64::from(month <= 2), month, day)
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ms == 0 {
+            return f.write_str("0s");
+        }
+        let mut rest = self.ms;
+        for (unit, ms) in [("d", DAY_MS), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+            if rest >= ms {
+                write!(f, "{}{unit}", rest / ms)?;
+                rest %= ms;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A schedule that only the calendar knows: cron expressions, working hours. The engine asks, `config` answers.
+pub trait Calendar: fmt::Debug + Send + Sync {
+    /// Whether the schedule has an occurrence in `(after, until]`.
+    fn occurs_within(&self, after: Timestamp, until: Timestamp) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_read_as_prometheus_writes_them() {
+        let shown = |ms| Duration::from_ms(ms).to_string();
+        assert_eq!(shown(0), "0s");
+        assert_eq!(shown(30_000), "30s");
+        assert_eq!(shown(5_400_000), "1h30m");
+        assert_eq!(shown(30 * DAY_MS), "30d");
+        assert_eq!(shown(1_500), "1s500ms");
+    }
+
+    #[test]
+    fn instants_read_as_rfc_3339() {
+        let shown = |ms| Timestamp::from_unix_ms(ms).to_string();
+        assert_eq!(shown(0), "1970-01-01T00:00:00Z");
+        assert_eq!(shown(1_709_251_199_500), "2024-02-29T23:59:59.500Z");
+        assert_eq!(shown(-1000), "1969-12-31T23:59:59Z");
+    }
+
+    proptest! {
+        #[test]
+        fn dates_agree_with_chrono(unix_s in -62_000_000_000i64..250_000_000_000) {
+            let expected = chrono::DateTime::from_timestamp(unix_s, 0).unwrap().format("%Y-%m-%dT%H:%M:%SZ").to_string();
+            prop_assert_eq!(Timestamp::from_unix_s(unix_s).to_string(), expected);
+        }
+
+        #[test]
+        fn slots_hold_their_instants(unix_ms in any::<i32>(), interval_s in 1i64..4000) {
+            let (at, interval) = (Timestamp::from_unix_ms(i64::from(unix_ms)), Duration::from_secs(interval_s));
+            let slot = at.align_down(interval);
+            prop_assert!(slot <= at && at < slot + interval);
+            prop_assert_eq!(slot.slot_number(interval) * interval.ms(), slot.unix_ms());
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! slowburn: SLO burn-rate alerting on latency budgets.
+//!
+//! A pure [`engine`] stands in the middle and the world at the edges: sources of histograms, receivers of
+//! notifications, a daemon and a replay that both drive the same engine.
+
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod notify;
+pub mod source;

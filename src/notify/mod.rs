@@ -1,0 +1,1 @@
+//! Receivers: each a pure rendering of a notification and a thin send.

@@ -1,0 +1,2 @@
+//! The one integration test binary. Tests that need a real server from a package registry are `#[ignore = "needs ..."]`
+//! and run by `tests/run.sh`.
