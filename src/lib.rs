@@ -6,5 +6,6 @@
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod http;
 pub mod notify;
 pub mod source;

@@ -1,0 +1,134 @@
+//! The one way this program makes an HTTP client: its TLS, its credentials, and what it must not do.
+//!
+//! A client follows no redirect, since a redirect would carry credentials and pages to an address nobody configured.
+//! It knows no deadline: whoever sends wraps the whole exchange in one (`tokio::time::timeout`).
+//!
+//! Errors of `reqwest` print the address, and addresses hold secrets: show them only through [`reason`].
+//!
+//! ```
+//! use slowburn::config::HttpClient;
+//! let client = slowburn::http::client(&HttpClient::default()).unwrap();
+//! let request = client.get("http://localhost:9090/-/ready").build().unwrap();
+//! assert_eq!(request.method(), "GET");
+//! ```
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Identity, redirect};
+use thiserror::Error;
+
+use crate::config::{Auth, HttpClient, Tls};
+
+/// Why no client can be made of a configuration. Free of secrets.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error("{0:?} is not the name of an HTTP header")]
+    HeaderName(String),
+    #[error("the value of header {0:?} holds characters that HTTP does not allow")]
+    HeaderValue(String),
+    #[error("the credentials hold characters that HTTP does not allow")]
+    Credentials,
+    #[error("the CA file holds no usable certificate: {0}")]
+    Ca(String),
+    #[error("the client's certificate and key cannot be used: {0}")]
+    Identity(String),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+/// A client with these credentials and certificates. A CA file replaces the system's roots.
+pub fn client(settings: &HttpClient) -> Result<reqwest::Client, ClientError> {
+    // Whoever comes second finds a provider installed, which is just as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("slowburn/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .default_headers(headers(settings)?);
+    with_tls(builder, &settings.tls)?.build().map_err(|error| ClientError::Tls(reason(error)))
+}
+
+/// What went wrong, from the error's innermost cause and without the address.
+pub fn reason(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+fn headers(settings: &HttpClient) -> Result<HeaderMap, ClientError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &settings.headers {
+        let header = name.parse::<HeaderName>().map_err(|_| ClientError::HeaderName(name.clone()))?;
+        let value = sensitive(value.expose()).ok_or_else(|| ClientError::HeaderValue(name.clone()))?;
+        headers.insert(header, value);
+    }
+    let credentials = match &settings.auth {
+        Auth::None => return Ok(headers),
+        Auth::Bearer(token) => format!("Bearer {}", token.expose()),
+        Auth::Basic { username, password } => {
+            format!("Basic {}", BASE64.encode(format!("{username}:{}", password.expose())))
+        }
+    };
+    headers.insert(AUTHORIZATION, sensitive(&credentials).ok_or(ClientError::Credentials)?);
+    Ok(headers)
+}
+
+fn sensitive(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn with_tls(mut builder: reqwest::ClientBuilder, tls: &Tls) -> Result<reqwest::ClientBuilder, ClientError> {
+    if let Some(pem) = &tls.ca_pem {
+        let roots = Certificate::from_pem_bundle(pem).map_err(|error| ClientError::Ca(reason(error)))?;
+        if roots.is_empty() {
+            return Err(ClientError::Ca("there is no PEM block of a certificate in it".into()));
+        }
+        builder = builder.tls_certs_only(roots);
+    }
+    if let Some(pem) = &tls.identity_pem {
+        let identity =
+            Identity::from_pem(pem.expose().as_bytes()).map_err(|error| ClientError::Identity(reason(error)))?;
+        builder = builder.identity(identity);
+    }
+    Ok(builder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::secret::Secret;
+
+    fn refusal(settings: &HttpClient) -> String {
+        client(settings).expect_err("must be refused").to_string()
+    }
+
+    #[test]
+    fn credentials_are_headers_that_do_not_print() {
+        let auth = Auth::Basic { username: "Aladdin".into(), password: Secret::new("open sesame".into()) };
+        let headers = headers(&HttpClient { auth, ..HttpClient::default() }).unwrap();
+        // The example of RFC 7617, section 2.
+        assert_eq!(headers[AUTHORIZATION], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(format!("{:?}", headers[AUTHORIZATION]), "Sensitive");
+    }
+
+    #[test]
+    fn broken_settings_are_named_without_their_secrets() {
+        let mut settings = HttpClient::default();
+        settings.headers.insert("X-Token".into(), Secret::new("hunter2\n".into()));
+        assert_eq!(refusal(&settings), "the value of header \"X-Token\" holds characters that HTTP does not allow");
+
+        let tls = Tls { ca_pem: Some(b"no certificate".to_vec()), identity_pem: None };
+        let text = refusal(&HttpClient { tls, ..HttpClient::default() });
+        assert!(text.starts_with("the CA file holds no usable certificate"), "{text}");
+
+        let tls = Tls { ca_pem: None, identity_pem: Some(Secret::new("hunter2".into())) };
+        let text = refusal(&HttpClient { tls, ..HttpClient::default() });
+        assert!(text.starts_with("the client's certificate and key cannot be used") && !text.contains("hunter2"));
+    }
+}
