@@ -9,9 +9,15 @@ pub mod time;
 
 pub mod histogram;
 
+pub mod counter;
+
+pub mod window;
+
 pub mod rule;
 
 pub mod sli;
+
+pub mod stage;
 
 pub mod incident;
 

@@ -1,0 +1,103 @@
+//! From cumulative buckets to increases, one series at a time: resets, ends and returns of a series.
+//!
+//! A counter that went down was reset, and its later value is the increase. A series that was absent from polls and
+//! comes back within [`LOOKBACK`] goes on from its last value (one failed scrape makes Prometheus end every series of
+//! a target, just when it is overloaded); after that its return counts as a new series.
+//!
+//! ```
+//! use slowburn::engine::counter::Counter;
+//! let mut counter = Counter::new(2);
+//! let mut increase = [0.0; 2];
+//! assert!(!counter.advance(100, &[5.0, 9.0], 10, false, &mut increase), "the first sample only sets the baseline");
+//! assert!(counter.advance(101, &[7.0, 12.0], 10, false, &mut increase));
+//! assert_eq!(increase, [2.0, 3.0]);
+//! ```
+
+use super::time::Duration;
+
+/// How long a series may be absent and still be the same one: Prometheus' default lookback.
+pub const LOOKBACK: Duration = Duration::from_minutes(5);
+
+/// The last known buckets of one series.
+#[derive(Debug, Clone)]
+pub struct Counter {
+    last: Box<[f64]>,
+    last_slot: Option<i64>,
+}
+
+impl Counter {
+    pub fn new(buckets: usize) -> Self {
+        Self { last: vec![0.0; buckets].into_boxed_slice(), last_slot: None }
+    }
+
+    /// Takes the cumulative counts of slot number `slot` and adds their increases to `sums`, bucket by bucket.
+    /// Returns whether an increase could be measured: a first sample, or one after more than `lookback_slots` of
+    /// absence, only sets the baseline, unless `born_at_zero`.
+    ///
+    /// Any bucket that fell means that the process behind the series started anew, so all its buckets did.
+    pub fn advance(
+        &mut self,
+        slot: i64,
+        counts: &[f64],
+        lookback_slots: i64,
+        born_at_zero: bool,
+        sums: &mut [f64],
+    ) -> bool {
+        debug_assert_eq!(counts.len(), self.last.len());
+        let known = self.last_slot.is_some_and(|last| slot - last <= lookback_slots);
+        let never_seen = self.last_slot.is_none();
+        self.last_slot = Some(slot);
+        let measured = known || (never_seen && born_at_zero);
+        if measured {
+            let reset = self.last.iter().zip(counts).any(|(last, count)| count < last);
+            for ((sum, last), count) in sums.iter_mut().zip(self.last.iter()).zip(counts) {
+                *sum += if reset { *count } else { count - last };
+            }
+        }
+        self.last.copy_from_slice(counts);
+        measured
+    }
+
+    pub fn last_slot(&self) -> Option<i64> {
+        self.last_slot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `(slot, count)` samples of a one-bucket series and returns the increase each one added.
+    fn check(born_at_zero: bool, samples: &[(i64, f64)], expected: &[Option<f64>]) {
+        let mut counter = Counter::new(1);
+        for ((slot, count), expected) in samples.iter().zip(expected) {
+            let mut sums = [0.0];
+            let measured = counter.advance(*slot, &[*count], 10, born_at_zero, &mut sums);
+            assert_eq!(measured.then_some(sums[0]), *expected, "sample {count} at slot {slot}");
+        }
+    }
+
+    #[test]
+    fn increases() {
+        let none = None;
+        // Steady growth; the first sample may be old.
+        check(false, &[(1, 100.0), (2, 103.0), (3, 103.0)], &[none, Some(3.0), Some(0.0)]);
+        // A reset: the later value is what was counted since.
+        check(false, &[(1, 100.0), (2, 4.0), (3, 6.0)], &[none, Some(4.0), Some(2.0)]);
+        // Absent for a while: the same series within the lookback, a new one after it.
+        check(false, &[(1, 100.0), (11, 130.0)], &[none, Some(30.0)]);
+        check(false, &[(1, 100.0), (12, 130.0), (13, 131.0)], &[none, none, Some(1.0)]);
+        // Born late from zero, but a return is no birth.
+        check(true, &[(1, 7.0), (2, 9.0), (30, 500.0)], &[Some(7.0), Some(2.0), none]);
+    }
+
+    #[test]
+    fn one_bucket_that_fell_resets_all() {
+        let mut counter = Counter::new(3);
+        let mut sums = [0.0; 3];
+        counter.advance(1, &[50.0, 80.0, 100.0], 10, false, &mut sums);
+        // The restarted process already counted more slow requests than the old one had.
+        counter.advance(2, &[10.0, 90.0, 150.0], 10, false, &mut sums);
+        assert_eq!(sums, [10.0, 90.0, 150.0]);
+    }
+}

@@ -1,0 +1,241 @@
+//! Cumulative counters over time, thinned with age, and differences over windows.
+//!
+//! A row is kept for every slot up to an age of [`EXACT_SLOTS`]; each further tier keeps every second row of the tier
+//! before, for twice its age. So a window's older edge may move back by less than 1% of its length, while the sums
+//! themselves stay exact: counters are only ever copied, never averaged. 30 days at 30 s are about 1,120 rows.
+//!
+//! Missed slots hold the row before them, which makes a lookup "the last poll at or before `now - w`": the meaning of
+//! Prometheus 3's `anchored` modifier, without extrapolation.
+//!
+//! ```
+//! use slowburn::engine::window::{Age, History};
+//! let mut history = History::new(1, 1000);
+//! for slot in 0..=500 {
+//!     history.push(slot, &[10.0 * slot as f64]);
+//! }
+//! assert_eq!(history.newest()[0] - history.at(Age::in_slots(20))[0], 200.0);
+//! ```
+
+/// Up to this age, in slots, every slot has a row.
+pub const EXACT_SLOTS: i64 = 200;
+
+/// Rows a further tier needs for ages from `EXACT_SLOTS / 2` to `EXACT_SLOTS` of its strides, edges included.
+const TIER_ROWS: i64 = EXACT_SLOTS / 2 + 2;
+
+/// A distance back from the newest slot, with the tier that serves it worked out once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age {
+    slots: i64,
+    tier: u32,
+}
+
+/// Rows of `width` cumulative counters by slot number.
+#[derive(Debug, Clone)]
+pub struct History {
+    width: usize,
+    /// Rows of tier 0: fewer than `EXACT_SLOTS + 1` where no older age is ever asked for.
+    exact_rows: i64,
+    last_tier: u32,
+    first_slot: i64,
+    newest_slot: i64,
+    /// The first row ever pushed: what a window reaching back before it starts from.
+    first_row: Box<[f64]>,
+    /// Tier 0, then each further tier once it is reached.
+    rows: Vec<f64>,
+}
+
+impl Age {
+    pub fn in_slots(slots: i64) -> Self {
+        let slots = slots.max(0);
+        // The least tier with `slots <= EXACT_SLOTS << tier`.
+        let tier = if slots <= EXACT_SLOTS { 0 } else { i64::BITS - ((slots - 1) / EXACT_SLOTS).leading_zeros() };
+        Self { slots, tier }
+    }
+
+    pub fn slots(self) -> i64 {
+        self.slots
+    }
+}
+
+impl History {
+    /// For rows of `width` counters, with ages up to `max_age_slots`.
+    pub fn new(width: usize, max_age_slots: i64) -> Self {
+        Self {
+            width,
+            exact_rows: max_age_slots.min(EXACT_SLOTS) + 1,
+            last_tier: Age::in_slots(max_age_slots).tier,
+            first_slot: i64::MAX,
+            newest_slot: i64::MIN,
+            first_row: vec![0.0; width].into_boxed_slice(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub fn newest_slot(&self) -> Option<i64> {
+        (!self.is_empty()).then_some(self.newest_slot)
+    }
+
+    /// Adds the row of `slot`, which must be later than any before; slots left out hold the row before them.
+    pub fn push(&mut self, slot: i64, row: &[f64]) {
+        debug_assert_eq!(row.len(), self.width);
+        if self.is_empty() {
+            self.first_slot = slot;
+            self.first_row.copy_from_slice(row);
+            self.rows.resize(self.exact_rows as usize * self.width, 0.0);
+        } else {
+            debug_assert!(slot > self.newest_slot);
+            self.hold_until(slot);
+        }
+        self.write_newest(slot, row);
+    }
+
+    /// Repeats the newest row for every slot before `slot`.
+    fn hold_until(&mut self, slot: i64) {
+        if slot == self.newest_slot + 1 {
+            return;
+        }
+        let held: Vec<f64> = self.newest().to_vec();
+        // Beyond the oldest age every row would be overwritten anyway.
+        let oldest_needed = slot - ((EXACT_SLOTS + 2) << self.last_tier);
+        if oldest_needed > self.newest_slot {
+            self.first_slot = oldest_needed;
+            self.first_row.copy_from_slice(&held);
+        }
+        for missed in (self.newest_slot + 1).max(oldest_needed)..slot {
+            self.write_newest(missed, &held);
+        }
+    }
+
+    fn write_newest(&mut self, slot: i64, row: &[f64]) {
+        self.newest_slot = slot;
+        let at = self.offset(0, slot);
+        self.rows[at..at + self.width].copy_from_slice(row);
+        // A row leaves tier k for tier k + 1 at the age of EXACT_SLOTS << k, if it is on the coarser stride: and since
+        // that age is itself a multiple of the stride, exactly when the newest slot is.
+        for tier in 1..=self.last_tier.min(slot.trailing_zeros()) {
+            let moving = slot - (EXACT_SLOTS << (tier - 1));
+            if moving < self.first_slot {
+                break;
+            }
+            let from = self.offset(tier - 1, moving);
+            let to = self.offset(tier, moving);
+            if self.rows.len() < to + self.width {
+                let cells = (self.exact_rows + i64::from(tier) * TIER_ROWS) as usize * self.width;
+                self.rows.reserve_exact(cells - self.rows.len());
+                self.rows.resize(cells, 0.0);
+            }
+            self.rows.copy_within(from..from + self.width, to);
+        }
+    }
+
+    /// Where the row of `slot` starts in tier `tier`; `slot` is a multiple of the tier's stride.
+    fn offset(&self, tier: u32, slot: i64) -> usize {
+        let row = match tier {
+            0 => slot.rem_euclid(self.exact_rows),
+            _ => self.exact_rows + i64::from(tier - 1) * TIER_ROWS + (slot >> tier).rem_euclid(TIER_ROWS),
+        };
+        row as usize * self.width
+    }
+
+    /// The newest row. Empty before the first push.
+    pub fn newest(&self) -> &[f64] {
+        if self.is_empty() {
+            return &[];
+        }
+        let at = self.offset(0, self.newest_slot);
+        &self.rows[at..at + self.width]
+    }
+
+    /// The last row at or before `age` back from the newest slot, or the first row ever if there is none.
+    /// Ages beyond the greatest asked for in [`History::new`] count as that. Empty before the first push.
+    pub fn at(&self, age: Age) -> &[f64] {
+        if self.is_empty() {
+            return &[];
+        }
+        let age = if age.tier > self.last_tier {
+            Age { slots: EXACT_SLOTS << self.last_tier, tier: self.last_tier }
+        } else {
+            age
+        };
+        let slots = if age.tier == 0 { age.slots.min(self.exact_rows - 1) } else { age.slots };
+        let slot = ((self.newest_slot - slots) >> age.tier) << age.tier;
+        if slot < self.first_slot {
+            return &self.first_row;
+        }
+        let at = self.offset(age.tier, slot);
+        &self.rows[at..at + self.width]
+    }
+
+    /// Bytes of the rows on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        (self.rows.capacity() + self.first_row.len()) * size_of::<f64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every row ever pushed: what the thinned history must agree with.
+    struct Oracle(Vec<(i64, f64)>);
+
+    impl Oracle {
+        fn at_or_before(&self, slot: i64) -> f64 {
+            self.0.iter().rev().find(|(at, _)| *at <= slot).unwrap_or(&self.0[0]).1
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn windows_end_within_one_percent(
+            start in 1_000_000i64..2_000_000,
+            steps in prop::collection::vec((prop_oneof![20 => Just(1i64), 1 => 2i64..900], 0u32..50), 1..2500),
+            ages in prop::collection::vec(0i64..6400, 1..20),
+        ) {
+            let mut history = History::new(1, 6400);
+            let mut oracle = Oracle(Vec::new());
+            let (mut slot, mut count) = (start, 0.0);
+            for (gap, increase) in steps {
+                slot += gap;
+                count += f64::from(increase);
+                history.push(slot, &[count]);
+                oracle.0.push((slot, count));
+            }
+            for age in ages {
+                let found = history.at(Age::in_slots(age))[0];
+                if age <= EXACT_SLOTS {
+                    prop_assert_eq!(found, oracle.at_or_before(slot - age), "age {}", age);
+                } else {
+                    // Counters never fall, so a row between the two edges proves the edge lies between them.
+                    let earliest = oracle.at_or_before(slot - age - age / 100);
+                    let latest = oracle.at_or_before(slot - age);
+                    prop_assert!(earliest <= found && found <= latest, "age {}: {} not in {}..={}", age, found, earliest, latest);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_month_at_30_s_stays_small() {
+        let mut history = History::new(3, 86_400);
+        for slot in 0..200_000 {
+            history.push(slot, &[1.0, 2.0, 3.0]);
+        }
+        assert!(history.heap_bytes() <= 30_000, "{} bytes", history.heap_bytes());
+    }
+
+    #[test]
+    fn before_the_first_row_is_the_first_row() {
+        let mut history = History::new(1, 1000);
+        history.push(500, &[7.0]);
+        history.push(501, &[9.0]);
+        assert_eq!(history.at(Age::in_slots(900)), [7.0]);
+        assert_eq!(history.at(Age::in_slots(99_999)), [7.0]);
+        assert_eq!(history.newest(), [9.0]);
+    }
+}
