@@ -18,6 +18,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Identity, redirect};
 use thiserror::Error;
 
+use crate::config::secret::Secret;
 use crate::config::{Auth, HttpClient, Tls};
 
 /// Why no client can be made of a configuration. Free of secrets.
@@ -59,6 +60,11 @@ pub fn reason(error: reqwest::Error) -> String {
     cause.to_string()
 }
 
+/// What basic authentication sends: a secret, though it does not look like the password.
+pub fn basic(username: &str, password: &Secret) -> String {
+    BASE64.encode(format!("{username}:{}", password.expose()))
+}
+
 fn headers(settings: &HttpClient) -> Result<HeaderMap, ClientError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &settings.headers {
@@ -69,9 +75,7 @@ fn headers(settings: &HttpClient) -> Result<HeaderMap, ClientError> {
     let credentials = match &settings.auth {
         Auth::None => return Ok(headers),
         Auth::Bearer(token) => format!("Bearer {}", token.expose()),
-        Auth::Basic { username, password } => {
-            format!("Basic {}", BASE64.encode(format!("{username}:{}", password.expose())))
-        }
+        Auth::Basic { username, password } => format!("Basic {}", basic(username, password)),
     };
     headers.insert(AUTHORIZATION, sensitive(&credentials).ok_or(ClientError::Credentials)?);
     Ok(headers)
@@ -102,7 +106,6 @@ fn with_tls(mut builder: reqwest::ClientBuilder, tls: &Tls) -> Result<reqwest::C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::secret::Secret;
 
     fn refusal(settings: &HttpClient) -> String {
         client(settings).expect_err("must be refused").to_string()

@@ -1,1 +1,260 @@
 //! Receivers: each a pure rendering of a notification and a thin send.
+//!
+//! A send ends in one of three ways ([`Outcome`]): delivered, to be retried, or refused for good. Nothing here
+//! retries, queues, logs, or asks for the time; that is the daemon's. Every send has one deadline around the whole
+//! exchange, reads a bounded answer and follows no redirect, and no outcome holds a secret.
+//!
+//! ```no_run
+//! # async fn example(config: slowburn::config::Config, notification: slowburn::engine::incident::Notification) {
+//! use slowburn::{clock::Clock, notify::Notifier};
+//! let notifier = Notifier::new(&config).expect("the receivers are usable");
+//! println!("{}", notifier.send(&notification, Clock.now()).await);
+//! # }
+//! ```
+
+mod facts;
+mod format;
+mod links;
+mod message;
+mod pagerduty;
+mod slack;
+mod text;
+mod transport;
+mod webhook;
+
+use reqwest::{Client, RequestBuilder, Url};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::config::secret::Secret;
+use crate::config::{Auth, Config, HttpClient, Receiver, ReceiverKind};
+use crate::engine::Outcome;
+use crate::engine::incident::Notification;
+use crate::engine::time::{Duration, Timestamp};
+use crate::http::{self, ClientError};
+
+use self::message::Context;
+pub use self::message::Message;
+use self::transport::{Answer, Scrubber};
+
+/// How long a send may take, from the connect to the answer's end.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// All receivers of a configuration.
+#[derive(Debug)]
+pub struct Notifier {
+    context: Context,
+    external_url: String,
+    deadline: Duration,
+    /// In the order of the configuration.
+    targets: Vec<Target>,
+}
+
+/// A receiver that cannot be sent to. Free of secrets.
+#[derive(Debug, Error)]
+#[error("receiver {receiver:?}: {why}")]
+pub struct NotifyError {
+    pub receiver: String,
+    pub why: Flaw,
+}
+
+/// What is wrong with a receiver.
+#[derive(Debug, Error)]
+pub enum Flaw {
+    #[error("its address is not an http or https URL")]
+    Address,
+    #[error("its secret is not `whsec_` and 24 to 64 bytes in base64")]
+    SigningSecret,
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+#[derive(Debug)]
+struct Target {
+    name: String,
+    client: Client,
+    channel: Channel,
+    scrubber: Scrubber,
+}
+
+#[derive(Debug)]
+enum Channel {
+    PagerDuty { url: Secret, routing_key: Secret },
+    Slack { url: Secret },
+    Webhook { url: Secret, signer: Option<webhook::Signer> },
+}
+
+impl Notifier {
+    pub fn new(config: &Config) -> Result<Self, NotifyError> {
+        let targets = config
+            .receivers
+            .iter()
+            .map(|receiver| Target::new(receiver).map_err(|why| NotifyError { receiver: receiver.name.clone(), why }));
+        Ok(Self {
+            targets: targets.collect::<Result<_, _>>()?,
+            context: Context::new(config),
+            external_url: format!("http://{}", config.server.listen),
+            deadline: DEADLINE,
+        })
+    }
+
+    /// With another deadline for a send than [`DEADLINE`].
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// The notification in words, as every receiver tells it.
+    pub fn message(&self, notification: &Notification) -> Message {
+        Message::new(notification, &self.context)
+    }
+
+    /// What is sent to the notification's receiver, without routing keys and signatures; `None` if there is no such
+    /// receiver.
+    pub fn body(&self, notification: &Notification) -> Option<Value> {
+        self.targets.get(notification.receiver).map(|target| self.body_for(target, notification, "[secret]"))
+    }
+
+    /// Sends once. `now` is the time of this attempt.
+    pub async fn send(&self, notification: &Notification, now: Timestamp) -> Outcome {
+        let Some(target) = self.targets.get(notification.receiver) else {
+            return Outcome::Rejected { why: "there is no such receiver".into() };
+        };
+        let routing_key = match &target.channel {
+            Channel::PagerDuty { routing_key, .. } => routing_key.expose(),
+            Channel::Slack { .. } | Channel::Webhook { .. } => "",
+        };
+        let body = self.body_for(target, notification, routing_key).to_string();
+        let request = target.request(notification, body, now);
+        match transport::post(request, self.deadline, now, &target.scrubber).await {
+            Ok(answer) => target.outcome(&answer),
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn body_for(&self, target: &Target, notification: &Notification, routing_key: &str) -> Value {
+        let message = self.message(notification);
+        match &target.channel {
+            Channel::PagerDuty { .. } => pagerduty::body(notification, &message, routing_key),
+            Channel::Slack { .. } => slack::body(&message),
+            Channel::Webhook { .. } => {
+                let (spec, external_url) = (&self.context.spec, self.external_url.as_str());
+                let sender = webhook::Sender { spec, receiver: &target.name, external_url };
+                webhook::body(notification, &message, &sender)
+            }
+        }
+    }
+}
+
+/// A notification as plain text, for terminals.
+pub fn preview(config: &Config, notification: &Notification) -> String {
+    Message::new(notification, &Context::new(config)).to_text()
+}
+
+impl Target {
+    fn new(receiver: &Receiver) -> Result<Self, Flaw> {
+        let plain = HttpClient::default();
+        let (address, secrets, settings) = match &receiver.kind {
+            ReceiverKind::PagerDuty { routing_key, url } => (url.as_str(), vec![routing_key.expose()], &plain),
+            ReceiverKind::Slack { webhook_url } => (webhook_url.expose(), vec![], &plain),
+            ReceiverKind::Webhook { url, secret, http } => {
+                (url.expose(), secret.iter().map(Secret::expose).collect(), http)
+            }
+        };
+        let url =
+            Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or(Flaw::Address)?;
+        let mut secrets: Vec<String> = secrets.into_iter().map(str::to_owned).collect();
+        secrets.extend(secret_parts(address, &url, &receiver.kind));
+        secrets.extend(credentials(settings));
+        Ok(Self {
+            name: receiver.name.clone(),
+            client: http::client(settings)?,
+            channel: Channel::new(&receiver.kind)?,
+            scrubber: Scrubber::new(secrets.iter().map(String::as_str)),
+        })
+    }
+
+    fn request(&self, notification: &Notification, body: String, now: Timestamp) -> RequestBuilder {
+        let (url, signer) = match &self.channel {
+            Channel::PagerDuty { url, .. } | Channel::Slack { url } => {
+                return self.client.post(url.expose()).header("content-type", "application/json").body(body);
+            }
+            Channel::Webhook { url, signer } => (url, signer),
+        };
+        let id = webhook::header_id(&notification.id);
+        let mut request = self
+            .client
+            .post(url.expose())
+            .header("content-type", "application/json")
+            .header("webhook-timestamp", webhook::unix_s(now));
+        if let Some(signer) = signer {
+            request = request.header("webhook-signature", signer.sign(&id, now, body.as_bytes()));
+        }
+        request.header("webhook-id", id).body(body)
+    }
+
+    fn outcome(&self, answer: &Answer) -> Outcome {
+        let word = match &self.channel {
+            Channel::PagerDuty { .. } => pagerduty::word(&answer.body).map(|word| self.scrubber.word(&word)),
+            Channel::Slack { .. } => slack::word(&answer.body).map(|word| self.scrubber.word(word)),
+            Channel::Webhook { .. } => Some(self.scrubber.word(&answer.body)),
+        };
+        match (&self.channel, answer.outcome(word.clone())) {
+            (Channel::Slack { .. }, Outcome::Delivered) => slack::outcome(answer, word),
+            (_, outcome) => outcome,
+        }
+    }
+}
+
+impl Channel {
+    fn new(kind: &ReceiverKind) -> Result<Self, Flaw> {
+        Ok(match kind {
+            ReceiverKind::PagerDuty { routing_key, url } => {
+                Channel::PagerDuty { url: Secret::new(url.clone()), routing_key: routing_key.clone() }
+            }
+            ReceiverKind::Slack { webhook_url } => Channel::Slack { url: webhook_url.clone() },
+            ReceiverKind::Webhook { url, secret, .. } => {
+                let signer = secret.as_ref().map(|it| webhook::Signer::new(it.expose()).ok_or(Flaw::SigningSecret));
+                Channel::Webhook { url: url.clone(), signer: signer.transpose()? }
+            }
+        })
+    }
+}
+
+/// An address that is a secret, and the parts of it that are.
+fn secret_parts(address: &str, url: &Url, kind: &ReceiverKind) -> Vec<String> {
+    let mut parts: Vec<String> = url.password().into_iter().map(str::to_owned).collect();
+    if !matches!(kind, ReceiverKind::PagerDuty { .. }) {
+        parts.extend([address.to_owned(), url.to_string(), url.path().to_owned(), url.authority().to_owned()]);
+        parts.extend(url.host_str().map(str::to_owned));
+        parts.extend(url.path_segments().into_iter().flatten().map(str::to_owned));
+    }
+    parts.extend(url.query().map(str::to_owned));
+    parts.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+    parts
+}
+
+/// What is sent to prove who asks, in each form in which it could come back.
+fn credentials(settings: &HttpClient) -> Vec<String> {
+    let mut credentials: Vec<String> = settings.headers.values().map(|value| value.expose().to_owned()).collect();
+    match &settings.auth {
+        Auth::None => {}
+        Auth::Bearer(token) => credentials.push(token.expose().to_owned()),
+        Auth::Basic { username, password } => {
+            credentials.push(password.expose().to_owned());
+            credentials.push(http::basic(username, password));
+        }
+    }
+    credentials
+}
+
+/// 16 hexadecimal digits that name these texts, the same on every machine and in every version.
+fn stable_hash(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        // No text of UTF-8 holds this byte, so that ["ab"] and ["a", "b"] differ.
+        hash.update([0xff]);
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,90 @@
+//! Slack's incoming webhooks: Block Kit within its limits, `text` as the fallback beside it.
+//!
+//! Limits (Slack's reference of blocks): 50 blocks, a header of 150 characters, a section's text of 3,000, 10 fields of
+//! 2,000, 25 actions, a link of 3,000. The bounds of [`Message`] keep all text together under 13,000.
+
+use serde_json::{Value, json};
+
+use crate::engine::Outcome;
+
+use super::message::Message;
+use super::text;
+use super::transport::Answer;
+
+const MAX_HEADER: usize = 150;
+const MAX_SECTION: usize = 3000;
+const MAX_FIELDS: usize = 10;
+const MAX_FIELD: usize = 2000;
+
+/// The body to post.
+pub fn body(message: &Message) -> Value {
+    let mut blocks = vec![json!({"type": "header", "text": plain(&message.title, MAX_HEADER)})];
+    let fields: Vec<Value> = message
+        .facts
+        .iter()
+        .take(MAX_FIELDS)
+        .map(|fact| {
+            let label = format!("*{}*\n", fact.label);
+            let room = MAX_FIELD - text::units(&label);
+            markdown(label + &escape(&fact.text, room))
+        })
+        .collect();
+    if !fields.is_empty() {
+        blocks.push(json!({"type": "section", "fields": fields}));
+    }
+    if !message.further.is_empty() {
+        let lines: Vec<String> = message.further.iter().map(|line| format!("• {line}")).collect();
+        blocks.push(json!({"type": "section", "text": markdown(escape(&lines.join("\n"), MAX_SECTION))}));
+    }
+    let buttons = buttons(message);
+    if !buttons.is_empty() {
+        blocks.push(json!({"type": "actions", "elements": buttons}));
+    }
+    blocks.push(json!({"type": "context", "elements": [markdown(escape(&message.footer, MAX_FIELD))]}));
+    json!({"text": escape(&message.summary, MAX_SECTION), "blocks": blocks})
+}
+
+/// The word Slack answers with, if it is one of its kind: `invalid_payload`, `no_service`.
+pub fn word(answer: &str) -> Option<&str> {
+    let word = answer.trim();
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    (!word.is_empty() && word.len() <= 64 && word.chars().all(is_word)).then_some(word)
+}
+
+/// A success is `ok`. Another of Slack's words beside a 200 is final; anything else was not said by Slack but by
+/// something in between, so the message is sent again.
+pub fn outcome(answer: &Answer, word: Option<String>) -> Outcome {
+    match word.as_deref() {
+        Some("ok") => Outcome::Delivered,
+        Some(_) => Outcome::Rejected { why: answer.why(word) },
+        None => Outcome::Retry { after: answer.retry_after, why: format!("{}, but not `ok`", answer.why(None)) },
+    }
+}
+
+fn buttons(message: &Message) -> Vec<Value> {
+    let links = [("runbook", "Runbook", &message.runbook), ("query", "Query in Prometheus", &message.query)];
+    let button = |(id, label, url): (&str, &str, &Option<String>)| {
+        let url = url.as_ref()?;
+        Some(json!({"type": "button", "action_id": id, "text": plain(label, 75), "url": url}))
+    };
+    links.into_iter().filter_map(button).collect()
+}
+
+fn plain(content: &str, max: usize) -> Value {
+    json!({"type": "plain_text", "text": escape(content, max), "emoji": false})
+}
+
+/// Without `verbatim`, Slack would make links of addresses and channel names that it finds in the text.
+fn markdown(escaped: String) -> Value {
+    json!({"type": "mrkdwn", "text": escaped, "verbatim": true})
+}
+
+/// Slack's control characters as entities, so that a name can neither call `<!channel>` nor pose as a link.
+fn escape(content: &str, max: usize) -> String {
+    text::clip_mapped(content, max, |c, out| match c {
+        '&' => out.push_str("&amp;"),
+        '<' => out.push_str("&lt;"),
+        '>' => out.push_str("&gt;"),
+        c => out.push(c),
+    })
+}

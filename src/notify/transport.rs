@@ -1,0 +1,183 @@
+//! One HTTP exchange with a receiver: within one deadline, a bounded answer, and an [`Outcome`] free of secrets.
+
+use chrono::NaiveDateTime;
+use reqwest::header::RETRY_AFTER;
+use reqwest::{RequestBuilder, Response, StatusCode};
+
+use crate::config::secret::Secret;
+use crate::engine::Outcome;
+use crate::engine::time::{Duration, Timestamp};
+use crate::http;
+
+use super::text;
+
+/// The most that is read of an answer.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// A receiver that asks for more patience is asked again after this.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+/// The most of a receiver's own words that a reason repeats.
+const MAX_WORD: usize = 160;
+
+/// What a receiver said.
+pub struct Answer {
+    pub status: StatusCode,
+    pub retry_after: Option<Duration>,
+    pub body: String,
+}
+
+/// Sends and reads the answer. Fails with [`Outcome::Retry`], as nothing about a broken exchange is final.
+pub async fn post(
+    request: RequestBuilder,
+    deadline: Duration,
+    now: Timestamp,
+    scrubber: &Scrubber,
+) -> Result<Answer, Outcome> {
+    match tokio::time::timeout(deadline.to_std(), exchange(request, now)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Outcome::Retry { after: None, why: scrubber.scrub(&describe(error), MAX_WORD) }),
+        Err(_) => Err(Outcome::Retry { after: None, why: format!("no whole answer within {deadline}") }),
+    }
+}
+
+impl Answer {
+    /// The usual reading of a status: 2xx delivered; 408, 429 and 5xx again; all else refused for good.
+    pub fn outcome(&self, word: Option<String>) -> Outcome {
+        if self.status.is_success() {
+            return Outcome::Delivered;
+        }
+        let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&self.status);
+        if passing || self.status.is_server_error() {
+            return Outcome::Retry { after: self.retry_after, why: self.why(word) };
+        }
+        Outcome::Rejected { why: self.why(word) }
+    }
+
+    /// `answered 404 Not Found: no_service`.
+    pub fn why(&self, word: Option<String>) -> String {
+        let mut why = format!("answered {}", self.status);
+        if self.status.is_redirection() {
+            why.push_str(" (redirects are not followed)");
+        }
+        if let Some(word) = word.filter(|word| !word.is_empty()) {
+            why.push_str(": ");
+            why.push_str(&word);
+        }
+        why
+    }
+}
+
+/// Takes secrets out of what others say.
+#[derive(Debug, Clone, Default)]
+pub struct Scrubber {
+    /// Longest first, so that no part is taken out of a whole that would then stay.
+    secrets: Vec<Secret>,
+}
+
+impl Scrubber {
+    /// Of parts shorter than this is left what stands in the way of no one: `slo` of `/slo` is not secret.
+    const SHORTEST: usize = 6;
+
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut secrets: Vec<Secret> = secrets
+            .into_iter()
+            .filter(|secret| secret.len() >= Self::SHORTEST)
+            .map(|secret| Secret::new(secret.to_owned()))
+            .collect();
+        secrets.sort_by(|a, b| b.expose().len().cmp(&a.expose().len()).then_with(|| a.expose().cmp(b.expose())));
+        Self { secrets }
+    }
+
+    /// One bounded line of `said`, each secret replaced by `[secret]`.
+    pub fn scrub(&self, said: &str, max_units: usize) -> String {
+        let mut said = said.to_owned();
+        for secret in &self.secrets {
+            said = said.replace(secret.expose(), "[secret]");
+        }
+        text::line(&said, max_units)
+    }
+
+    /// A receiver's own word, scrubbed. Of an answer that was cut, the end may be half a secret, so it goes.
+    pub fn word(&self, said: &str) -> String {
+        let longest = self.secrets.first().map_or(0, |secret| secret.expose().len());
+        let whole = said.len() < MAX_ANSWER_BYTES;
+        let end = if whole { said.len() } else { said.floor_char_boundary(said.len().saturating_sub(longest)) };
+        self.scrub(&said[..end], MAX_WORD)
+    }
+}
+
+async fn exchange(request: RequestBuilder, now: Timestamp) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
+    let status = response.status();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| retry_after(value, now));
+    // The status has decided; an answer that breaks off after it only loses the receiver's word.
+    Ok(Answer { status, retry_after, body: bounded_body(response).await.unwrap_or_default() })
+}
+
+async fn bounded_body(mut response: Response) -> reqwest::Result<String> {
+    let mut body = Vec::new();
+    while body.len() < MAX_ANSWER_BYTES {
+        let Some(chunk) = response.chunk().await? else { break };
+        let room = MAX_ANSWER_BYTES - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+fn describe(error: reqwest::Error) -> String {
+    let kind = if error.is_connect() { "cannot connect" } else { "the exchange broke off" };
+    format!("{kind}: {}", http::reason(error))
+}
+
+/// Seconds, or a date in one of the three forms of RFC 9110, section 5.6.7. What cannot be read is as if not said.
+fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let value = value.trim();
+    let wait = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seconds: i64 = value.parse().ok()?;
+        Duration::from_secs(seconds.min(MAX_RETRY_AFTER.ms() / 1000))
+    } else {
+        let date = FORMS.iter().find_map(|form| NaiveDateTime::parse_from_str(value, form).ok())?;
+        Timestamp::from_unix_ms(date.and_utc().timestamp_millis()).since(now)
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_never_long() {
+        // 1994-11-06 08:49:07, half a minute before the RFC's example.
+        let now = Timestamp::from_unix_s(784_111_747);
+        let wait = |value| retry_after(value, now).map(|wait| wait.to_string());
+        for said in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "30"]
+        {
+            assert_eq!(wait(said).as_deref(), Some("30s"), "{said}");
+        }
+        assert_eq!(wait("86400").as_deref(), Some("1h"));
+        assert_eq!(wait("Sun, 06 Nov 2044 08:49:37 GMT").as_deref(), Some("1h"));
+        assert_eq!(wait("Tue, 06 Nov 1984 08:49:37 GMT").as_deref(), Some("0s"));
+        for nonsense in ["", "-1", "1.5", "soon", "99999999999999999999", "Sun, 06 Nov", "0x10"] {
+            assert_eq!(wait(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_taken_out_whole() {
+        let scrubber = Scrubber::new(["hunter2", "https://x.test/hunter2/and-more", "abc"]);
+        let said = "bad https://x.test/hunter2/and-more\nor hunter2 or abc";
+        assert_eq!(scrubber.scrub(said, 80), "bad [secret] or [secret] or abc");
+        assert_eq!(scrubber.scrub(said, 12), "bad [secret…");
+
+        let mut flood = "hunter2".repeat(MAX_ANSWER_BYTES / 7 + 1);
+        flood.truncate(MAX_ANSWER_BYTES);
+        assert!(!scrubber.scrub(&flood, usize::MAX).is_empty());
+        assert!(!scrubber.word(&flood).contains("hunt"));
+    }
+}

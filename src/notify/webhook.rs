@@ -1,0 +1,219 @@
+//! A generic webhook: the body that receivers of Alertmanager's webhook (version 4) expect, with slowburn's own facts
+//! beside it under `slowburn`, signed per Standard Webhooks.
+//!
+//! An alert's `fingerprint` is a hash of what it is (journey, layer, `by` labels, rule) and not of how bad it is:
+//! unlike Alertmanager's it stays when a warning becomes critical.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::engine::Spec;
+use crate::engine::histogram::Labels;
+use crate::engine::incident::{AlertFacts, Notification, Reason};
+use crate::engine::time::Timestamp;
+
+use super::facts::{is_of_source, kind, one_line, place};
+use super::message::Message;
+use super::{stable_hash, text};
+
+/// Further alerts are counted in `truncatedAlerts`.
+const MAX_ALERTS: usize = 100;
+const MAX_STRING: usize = 1024;
+/// Alertmanager's word for an end that is not known: Go's zero time.
+const NO_END: &str = "0001-01-01T00:00:00Z";
+
+/// What the body needs beside the notification and its message.
+pub struct Sender<'a> {
+    pub spec: &'a Spec,
+    pub receiver: &'a str,
+    /// The daemon's own address.
+    pub external_url: &'a str,
+}
+
+/// The body to post.
+pub fn body(notification: &Notification, message: &Message, sender: &Sender<'_>) -> Value {
+    let resolved = notification.reason == Reason::Resolved;
+    let told = &notification.alerts[..notification.alerts.len().min(MAX_ALERTS)];
+    let mut alerts: Vec<Alert> = told.iter().map(|alert| Alert::of(alert, notification, sender.spec)).collect();
+    if alerts.is_empty() {
+        alerts.push(Alert::of_whole(notification));
+    }
+    for alert in &mut alerts {
+        alert.annotate(notification, message);
+    }
+    let mut body = json!({
+        "version": "4",
+        "groupKey": notification.incident,
+        "truncatedAlerts": notification.alerts.len() - told.len(),
+        "status": if resolved { "resolved" } else { "firing" },
+        "receiver": sender.receiver,
+        "groupLabels": notification.group,
+        "commonLabels": common(alerts.iter().map(|alert| &alert.labels)),
+        "commonAnnotations": common(alerts.iter().map(|alert| &alert.annotations)),
+        "externalURL": sender.external_url,
+        "alerts": alerts.iter().map(|alert| alert.json(message)).collect::<Vec<_>>(),
+        "slowburn": facts(notification),
+    });
+    shorten(&mut body);
+    body
+}
+
+/// Signs as Standard Webhooks says. Does not print.
+#[derive(Clone)]
+pub struct Signer(Hmac<Sha256>);
+
+impl Signer {
+    /// `secret` is `whsec_` and 24 to 64 bytes in base64.
+    pub fn new(secret: &str) -> Option<Self> {
+        let key = BASE64.decode(secret.strip_prefix("whsec_")?).ok()?;
+        if !(24..=64).contains(&key.len()) {
+            return None;
+        }
+        Hmac::new_from_slice(&key).ok().map(Self)
+    }
+
+    /// The value of `webhook-signature`.
+    pub fn sign(&self, id: &str, at: Timestamp, body: &[u8]) -> String {
+        let mut mac = self.0.clone();
+        mac.update(format!("{id}.{}.", unix_s(at)).as_bytes());
+        mac.update(body);
+        format!("v1,{}", BASE64.encode(mac.finalize().into_bytes()))
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[signer]")
+    }
+}
+
+/// The value of `webhook-timestamp`: whole seconds since the epoch.
+pub fn unix_s(at: Timestamp) -> i64 {
+    at.unix_ms().div_euclid(1000)
+}
+
+/// The value of `webhook-id`: the notification's id, or a hash of one that cannot stand in a header.
+pub fn header_id(id: &str) -> String {
+    let fits = !id.is_empty() && id.len() <= 256 && id.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { id.to_owned() } else { stable_hash(&[id]) }
+}
+
+struct Alert {
+    labels: Labels,
+    annotations: BTreeMap<String, String>,
+    starts_at: Timestamp,
+    ends_at: Option<Timestamp>,
+    fingerprint: String,
+}
+
+impl Alert {
+    fn of(alert: &AlertFacts, notification: &Notification, spec: &Spec) -> Self {
+        let journey = notification.journey.as_deref().unwrap_or_default();
+        // What slowburn says about an alert wins over a user's label of the same name.
+        let mut labels = spec.slos.get(alert.slo).map(|slo| slo.labels.clone()).unwrap_or_default();
+        labels.extend(alert.labels.clone());
+        let own = [
+            ("alertname", alert.rule.as_str()),
+            ("rule", &alert.rule),
+            ("kind", kind(&alert.limit)),
+            ("journey", journey),
+            ("layer", alert.layer.as_deref().unwrap_or_default()),
+            ("stage", alert.stage.as_str()),
+            ("severity", alert.stage.as_str()),
+            ("urgency", alert.urgency.as_str()),
+            ("owner", notification.owner.as_deref().unwrap_or_default()),
+        ];
+        // An empty label is no label.
+        labels.extend(own.into_iter().filter(|(_, value)| !value.is_empty()).map(|(k, v)| (k.into(), v.into())));
+        let mut identity = vec![journey, alert.layer.as_deref().unwrap_or_default(), &alert.rule];
+        identity.extend(alert.labels.iter().flat_map(|(name, value)| [name.as_str(), value]));
+        let place = place(journey, alert.layer.as_deref(), &alert.labels);
+        let annotations = [("description".to_owned(), format!("{place}: {}", one_line(alert, notification)))];
+        Self {
+            labels,
+            annotations: annotations.into(),
+            starts_at: alert.breached_at,
+            ends_at: alert.ended_at.or(notification.resolved_at),
+            fingerprint: stable_hash(&identity),
+        }
+    }
+
+    /// For an incident without alerts, which receivers of the format would not expect: the source's.
+    fn of_whole(notification: &Notification) -> Self {
+        let mut labels = notification.group.clone();
+        let name = if is_of_source(notification) { "blind" } else { "incident" };
+        labels.insert("alertname".into(), name.into());
+        labels.insert("severity".into(), notification.stage.as_str().into());
+        labels.insert("stage".into(), notification.stage.as_str().into());
+        labels.insert("urgency".into(), notification.urgency.as_str().into());
+        let annotations = notification.detail.iter().map(|detail| ("description".to_owned(), detail.clone())).collect();
+        Self {
+            labels,
+            annotations,
+            starts_at: notification.opened_at,
+            ends_at: notification.resolved_at,
+            fingerprint: stable_hash(&[&notification.incident]),
+        }
+    }
+
+    fn annotate(&mut self, notification: &Notification, message: &Message) {
+        self.annotations.insert("summary".into(), message.summary.clone());
+        if let Some(runbook) = &notification.runbook {
+            self.annotations.insert("runbook_url".into(), runbook.clone());
+        }
+    }
+
+    fn json(&self, message: &Message) -> Value {
+        json!({
+            "status": if self.ends_at.is_some() { "resolved" } else { "firing" },
+            "labels": self.labels,
+            "annotations": self.annotations,
+            "startsAt": self.starts_at,
+            "endsAt": self.ends_at.map_or_else(|| NO_END.to_owned(), |at| at.to_string()),
+            "generatorURL": message.query.as_deref().unwrap_or_default(),
+            "fingerprint": self.fingerprint,
+        })
+    }
+}
+
+/// What all maps say alike.
+fn common<'a>(mut maps: impl Iterator<Item = &'a BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let mut common = maps.next().cloned().unwrap_or_default();
+    for map in maps {
+        common.retain(|name, value| map.get(name) == Some(value));
+    }
+    common
+}
+
+/// The notification as data, without the indices that only this process understands.
+fn facts(notification: &Notification) -> Value {
+    let mut facts = json!(notification);
+    if let Some(fields) = facts.as_object_mut() {
+        fields.remove("receiver");
+    }
+    if let Some(alerts) = facts["alerts"].as_array_mut() {
+        alerts.truncate(MAX_ALERTS);
+        for fields in alerts.iter_mut().filter_map(Value::as_object_mut) {
+            fields.remove("slo");
+        }
+    }
+    facts
+}
+
+/// Bounds every string but links, which are useless when cut.
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > MAX_STRING && !text.starts_with("http") => {
+            *text = text::clip(text, MAX_STRING)
+        }
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        _ => {}
+    }
+}
