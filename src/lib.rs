@@ -3,6 +3,7 @@
 //! A pure [`engine`] stands in the middle and the world at the edges: sources of histograms, receivers of
 //! notifications, a daemon and a replay that both drive the same engine.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;

@@ -56,6 +56,11 @@ impl Query<'_> {
         format!("({}) / {}", self.bad_ratio(window), self.slo.allowed_ratio())
     }
 
+    /// How many requests the window saw.
+    pub fn events(self, window: Duration) -> String {
+        format!("{} * {}", self.sum_of_rates(&matcher_of_le(f64::INFINITY), window), window.secs())
+    }
+
     /// The `q`-quantile of the window's requests, in seconds.
     pub fn quantile(self, q: f64, window: Duration) -> String {
         let labels: Vec<&str> = std::iter::once("le").chain(self.grouping()).collect();

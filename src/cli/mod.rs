@@ -1,0 +1,3 @@
+//! The subcommands, one file each, thin.
+
+pub mod rules_export;
