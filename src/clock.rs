@@ -1,6 +1,6 @@
 //! The only place that asks what time it is.
 
-use crate::engine::time::Timestamp;
+use crate::engine::time::{Duration, Timestamp};
 
 /// The wall clock, as a value so that whoever holds none cannot ask.
 #[derive(Debug, Clone, Copy, Default)]
@@ -12,4 +12,24 @@ impl Clock {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_unix_ms(since_epoch.as_millis() as i64)
     }
+}
+
+/// The moment by which something must be over; it does not move when the wall clock is set.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(tokio::time::Instant);
+
+impl Deadline {
+    pub fn after(length: Duration) -> Self {
+        Self(instant() + length.to_std())
+    }
+
+    /// Zero once it has passed.
+    pub fn remaining(self) -> Duration {
+        Duration::from_ms(self.0.saturating_duration_since(instant()).as_millis() as i64)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+fn instant() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }

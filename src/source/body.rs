@@ -1,0 +1,83 @@
+//! Sending a request and reading its answer: never more of it than allowed, and every failure with its type.
+
+use reqwest::header::LOCATION;
+use reqwest::{RequestBuilder, Response, Url};
+
+use super::error::{SourceError, quote};
+
+/// How much of an error's text is read, in bytes.
+const ERROR_BODY_BYTES: usize = 64 * 1024;
+
+/// An answer that was read to its end.
+pub(super) struct Answer {
+    pub status: u16,
+    /// Decompressed.
+    pub body: Vec<u8>,
+}
+
+/// Sends and reads. `max_bytes` counts decompressed bytes. Knows no deadline: the caller wraps it in one.
+pub(super) async fn fetch(request: RequestBuilder, max_bytes: usize) -> Result<Answer, SourceError> {
+    let response = request.send().await.map_err(before_answer)?;
+    let status = response.status();
+    if status.is_redirection() {
+        return Err(SourceError::Redirect { status: status.as_u16(), location: location(&response) });
+    }
+    let body = match status.is_success() {
+        true => read(response, max_bytes).await?,
+        false => read_start(response, ERROR_BODY_BYTES.min(max_bytes)).await,
+    };
+    Ok(Answer { status: status.as_u16(), body })
+}
+
+async fn read(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, SourceError> {
+    let too_large = SourceError::TooLarge { limit_bytes: max_bytes };
+    let announced = response.content_length().unwrap_or(0);
+    if announced > max_bytes as u64 {
+        return Err(too_large);
+    }
+    let mut body = Vec::with_capacity(announced as usize);
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| SourceError::Truncated(crate::http::reason(error)))?
+    {
+        if body.len() + chunk.len() > max_bytes {
+            return Err(too_large);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The beginning of a body that only explains an error; a broken one is as good as it came.
+async fn read_start(mut response: Response, max_bytes: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = max_bytes - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() >= room {
+            break;
+        }
+    }
+    body
+}
+
+fn before_answer(error: reqwest::Error) -> SourceError {
+    let connect = error.is_connect();
+    let request = error.is_builder();
+    let reason = quote(&crate::http::reason(error));
+    match (request, connect) {
+        (true, _) => SourceError::Request(reason),
+        (_, true) => SourceError::Connect(reason),
+        // The connection stood and broke before the headers were whole.
+        _ => SourceError::Truncated(reason),
+    }
+}
+
+/// Where a redirect points, without user, password and query.
+fn location(response: &Response) -> String {
+    let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let joined = target.and_then(|target| response.url().join(target).ok());
+    joined.map_or_else(
+        || "nowhere".into(),
+        |url: Url| quote(&format!("{}{}", url.origin().ascii_serialization(), url.path())),
+    )
+}

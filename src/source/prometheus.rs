@@ -1,0 +1,187 @@
+//! Prometheus' HTTP API, as Thanos, Mimir, Cortex and VictoriaMetrics speak it too.
+//!
+//! A poll is one instant query a metric name, evaluated at the slot itself; a slice of history is one range query a
+//! metric name, evaluated at the same slots, so both see the same numbers. Nothing outlives the deadline it was given.
+
+mod answer;
+
+mod columns;
+
+mod history;
+
+use std::sync::Arc;
+
+use crate::clock::Deadline;
+use crate::config;
+use crate::engine::histogram::Poll;
+use crate::engine::time::{Duration, Timestamp};
+
+use self::answer::{Notes, Shape, VectorRow};
+use super::body;
+use super::error::{SourceError, quote};
+use super::gather::gather;
+use super::plan::{MetricRequest, Plan};
+use super::series::{Bounded, PollBuilder};
+
+pub use self::history::{Detail, History, HistorySeries, MAX_SLOTS, slots_per_slice};
+
+/// More series than this of one metric are left out, and the answer counts as partial.
+const MAX_SERIES: usize = 50_000;
+/// Queries in flight at once; Prometheus runs 20 for everybody.
+const QUERIES_AT_ONCE: usize = 4;
+const ATTEMPTS: u32 = 3;
+const FIRST_BACKOFF: Duration = Duration::from_ms(100);
+
+/// A server and what is asked of it. Cloning is cheap and shares the connections.
+#[derive(Debug, Clone)]
+pub struct Prometheus {
+    client: reqwest::Client,
+    url: Arc<str>,
+    plan: Arc<Plan>,
+    max_response_bytes: usize,
+    max_series: usize,
+}
+
+impl Prometheus {
+    pub fn new(config: &config::Prometheus, plan: Arc<Plan>) -> Result<Self, SourceError> {
+        let client = crate::http::client(&config.http).map_err(|error| SourceError::Request(error.to_string()))?;
+        let url = Arc::from(config.url.trim_end_matches('/'));
+        Ok(Self { client, url, plan, max_response_bytes: config.max_response_bytes, max_series: MAX_SERIES })
+    }
+
+    /// At most this many series of each metric, instead of 50,000.
+    pub fn with_max_series(self, max_series: usize) -> Self {
+        Self { max_series, ..self }
+    }
+
+    /// The value of every bucket at `slot`. A metric whose query fails makes the poll partial; it is an error if all
+    /// of them fail. A metric without any series is no error.
+    pub async fn poll(&self, slot: Timestamp, deadline: Duration) -> Result<Poll, SourceError> {
+        let deadline = Deadline::after(deadline);
+        let metric = |index| {
+            let prometheus = self.clone();
+            async move { prometheus.poll_metric(index, slot, deadline).await }
+        };
+        let results = gather((0..self.plan.requests.len()).map(metric).collect(), QUERIES_AT_ONCE).await;
+        let mut poll = PollBuilder::default();
+        let mut failures = Vec::new();
+        for (request, result) in self.plan.requests.iter().zip(results) {
+            match result {
+                Some(Ok(part)) => poll.extend(part),
+                Some(Err(error)) => failures.push((request, error)),
+                None => failures.push((request, SourceError::decoder())),
+            }
+        }
+        if failures.len() == self.plan.requests.len()
+            && let Some((_, error)) = failures.pop()
+        {
+            return Err(error);
+        }
+        for (request, error) in failures {
+            poll.partial = true;
+            poll.warnings.push(&format!("{}: {error}", request.metric));
+        }
+        Ok(poll.finish())
+    }
+
+    async fn poll_metric(&self, index: usize, slot: Timestamp, deadline: Deadline) -> Result<PollBuilder, SourceError> {
+        let form = vec![("query", self.plan.requests[index].query("")), ("time", seconds(slot))];
+        let (plan, max_series) = (Arc::clone(&self.plan), self.max_series);
+        self.ask("query", form, deadline, move |body| read_poll(body, &plan.requests[index], max_series)).await
+    }
+
+    /// Posts `form`, with the time left as the query's own `timeout`, and decodes the answer; tries again while the
+    /// error may pass and time is left.
+    async fn ask<T, F>(
+        &self,
+        call: &str,
+        form: Vec<(&'static str, String)>,
+        deadline: Deadline,
+        decode: F,
+    ) -> Result<T, SourceError>
+    where
+        T: Send + 'static,
+        F: Fn(&[u8]) -> Result<T, SourceError> + Clone + Send + 'static,
+    {
+        let given = deadline.remaining();
+        let mut backoff = FIRST_BACKOFF;
+        for attempt in 1.. {
+            let left = deadline.remaining();
+            let tried = tokio::time::timeout(left.to_std(), self.attempt(call, &form, left, decode.clone())).await;
+            match tried {
+                Err(_elapsed) => break,
+                Ok(Err(error)) if error.is_transient() && attempt < ATTEMPTS && deadline.remaining() > backoff => {
+                    tokio::time::sleep(backoff.to_std()).await;
+                    backoff = backoff.times(3.0);
+                }
+                Ok(result) => return result,
+            }
+        }
+        Err(SourceError::Timeout(given))
+    }
+
+    async fn attempt<T, F>(
+        &self,
+        call: &str,
+        form: &[(&'static str, String)],
+        left: Duration,
+        decode: F,
+    ) -> Result<T, SourceError>
+    where
+        T: Send + 'static,
+        F: Fn(&[u8]) -> Result<T, SourceError> + Send + 'static,
+    {
+        // Thanos: rather an error than half an answer, and raw samples only.
+        let always = [
+            ("timeout", format!("{}ms", left.ms())),
+            ("partial_response", "false".to_owned()),
+            ("max_source_resolution", "0s".to_owned()),
+        ];
+        let form: Vec<&(&str, String)> = form.iter().chain(&always).collect();
+        let request = self.client.post(format!("{}/api/v1/{call}", self.url)).form(&form);
+        let answer = body::fetch(request, self.max_response_bytes).await?;
+        if !(200..300).contains(&answer.status) {
+            return Err(refused(answer.status, &answer.body));
+        }
+        // Decoding hundreds of megabytes must not hold up the other tasks.
+        let decoded = tokio::task::spawn_blocking(move || decode(&answer.body)).await;
+        decoded.unwrap_or_else(|_panicked| Err(SourceError::decoder()))
+    }
+}
+
+fn refused(status: u16, body: &[u8]) -> SourceError {
+    if let Some(refusal) = answer::refusal(status, body) {
+        return refusal;
+    }
+    let message = quote(&String::from_utf8_lossy(body));
+    if status == 503 { SourceError::Unavailable(message) } else { SourceError::Http { status, message } }
+}
+
+fn read_poll(body: &[u8], request: &MetricRequest, max_series: usize) -> Result<PollBuilder, SourceError> {
+    let mut series: Bounded<answer::Key, Vec<(f64, f64)>> = Bounded::new(max_series);
+    let mut native = false;
+    let read = answer::read(body, Shape::Result("vector"), |row: VectorRow| {
+        native |= row.histogram.is_some();
+        let bound = row.metric.bound();
+        if let (Some(point), Some(buckets)) = (row.value, series.entry(row.metric.labels)) {
+            buckets.push((bound, point.1));
+        }
+    });
+    let Notes { warnings, partial } = read?;
+    let mut poll = PollBuilder::new(warnings, partial);
+    if native {
+        poll.warnings.push(&format!("{}_bucket holds native histograms, which are not read", request.metric));
+    }
+    if series.overflowed {
+        poll.overflow(&request.metric, max_series);
+    }
+    for (labels, buckets) in series.into_series() {
+        poll.push(request, answer::owned(labels), buckets);
+    }
+    Ok(poll)
+}
+
+/// An instant as the API reads it.
+fn seconds(at: Timestamp) -> String {
+    format!("{}.{:03}", at.unix_ms().div_euclid(1000), at.unix_ms().rem_euclid(1000))
+}

@@ -1,0 +1,163 @@
+//! A range query's points put into columns: one slot a row, one bound a column, with the flaws a poll would find.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::histogram::Flaw;
+use crate::engine::time::{Duration, Timestamp};
+
+/// Sets of bounds that one series may have within a slice; slots with further ones are flawed.
+const MAX_LAYOUTS: usize = 16;
+/// Stands in a cell whose value was given and cannot be a count; NaN stands for "not given".
+const FLAWED: f64 = f64::NEG_INFINITY;
+
+/// The slots of a slice.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grid {
+    pub from: Timestamp,
+    pub step: Duration,
+    pub slots: usize,
+}
+
+/// One bucket's `(slot, count)` pairs under its bound in seconds.
+pub(super) type Column = (f64, Vec<(u32, f64)>);
+
+/// The slots of a series that had one and the same set of bounds.
+#[derive(Debug, PartialEq)]
+pub(super) struct Layout {
+    pub bounds: Arc<[f64]>,
+    /// Slot-major; NaN in every column of a slot that does not belong here.
+    pub counts: Vec<f64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// Sorted by bounds.
+    pub layouts: Vec<Layout>,
+    /// The first flaw, and how many slots are left out for this or another.
+    pub flaw: Option<Flaw>,
+    pub flawed_slots: usize,
+}
+
+/// More cells than allowed.
+#[derive(Debug, PartialEq)]
+pub(super) struct OutOfRoom;
+
+impl Grid {
+    pub fn last(&self) -> Timestamp {
+        self.from + Duration::from_ms(self.step.ms() * (self.slots as i64 - 1))
+    }
+
+    /// The slot at `unix_s`, or `None` if there is none.
+    pub fn slot(&self, unix_s: f64) -> Option<u32> {
+        let since = (unix_s * 1000.0).round() as i64 - self.from.unix_ms();
+        let slot = usize::try_from(since / self.step.ms()).ok()?;
+        (since >= 0 && since % self.step.ms() == 0 && slot < self.slots).then_some(slot as u32)
+    }
+}
+
+/// Puts one series' columns side by side, taking what it allocates for good from `room`, in cells.
+pub(super) fn tabulate(columns: Vec<Column>, slots: usize, room: &mut usize) -> Result<Table, OutOfRoom> {
+    let mut table = Table::default();
+    let (bounds, cells) = dense(columns, slots, *room, &mut table.flaw)?;
+    let mut layouts: BTreeMap<Vec<bool>, Layout> = BTreeMap::new();
+    let mut present = vec![false; bounds.len()];
+    for (slot, row) in cells.chunks_exact(bounds.len().max(1)).enumerate() {
+        present.iter_mut().zip(row).for_each(|(present, count)| *present = !count.is_nan());
+        if !present.contains(&true) {
+            continue;
+        }
+        if let Some(flaw) = flaw(&bounds, row) {
+            table.flawed_slots += 1;
+            table.flaw.get_or_insert(flaw);
+            continue;
+        }
+        if !layouts.contains_key(&present) {
+            if layouts.len() == MAX_LAYOUTS {
+                table.flawed_slots += 1;
+                continue;
+            }
+            layouts.insert(present.clone(), Layout::new(&bounds, &present, slots, room)?);
+        }
+        if let Some(layout) = layouts.get_mut(&present) {
+            layout.put(slot, row.iter().copied().filter(|count| !count.is_nan()));
+        }
+    }
+    table.layouts = layouts.into_values().collect();
+    table.layouts.sort_by(|a, b| a.bounds.partial_cmp(&b.bounds).unwrap_or(Ordering::Equal));
+    Ok(table)
+}
+
+/// Distinct bounds, ascending, and the slot-major cells under them.
+fn dense(
+    mut columns: Vec<Column>,
+    slots: usize,
+    room: usize,
+    first_flaw: &mut Option<Flaw>,
+) -> Result<(Vec<f64>, Vec<f64>), OutOfRoom> {
+    columns.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut bounds: Vec<f64> = columns.iter().map(|(bound, _)| *bound).collect();
+    bounds.dedup();
+    let width = bounds.len();
+    if width.saturating_mul(slots) > room {
+        return Err(OutOfRoom);
+    }
+    let mut cells = vec![f64::NAN; width * slots];
+    let mut column = 0;
+    for (bound, points) in columns {
+        while bounds[column] != bound && column + 1 < width {
+            column += 1;
+        }
+        for (slot, count) in points {
+            let cell = &mut cells[slot as usize * width + column];
+            let flaw = match count {
+                _ if !cell.is_nan() => Flaw::EqualBounds(bound),
+                count if count.is_nan() => Flaw::NanCount,
+                count if count < 0.0 || count.is_infinite() => Flaw::ImpossibleCount(count),
+                _ => {
+                    *cell = count;
+                    continue;
+                }
+            };
+            *cell = FLAWED;
+            first_flaw.get_or_insert(flaw);
+        }
+    }
+    Ok((bounds, cells))
+}
+
+/// What [`crate::engine::histogram::Histogram::from_buckets`] would object to in this row.
+fn flaw(bounds: &[f64], row: &[f64]) -> Option<Flaw> {
+    let mut given = bounds.iter().zip(row).filter(|(_, count)| !count.is_nan());
+    let mut last = None;
+    for (bound, count) in given.by_ref() {
+        if bound.is_nan() {
+            return Some(Flaw::NanBound);
+        }
+        if *count == FLAWED {
+            return Some(Flaw::ImpossibleCount(*count));
+        }
+        last = Some(*bound);
+    }
+    (last != Some(f64::INFINITY)).then_some(Flaw::NoInfBucket)
+}
+
+impl Layout {
+    fn new(bounds: &[f64], present: &[bool], slots: usize, room: &mut usize) -> Result<Self, OutOfRoom> {
+        let bounds: Arc<[f64]> = bounds.iter().zip(present).filter(|(_, present)| **present).map(|(b, _)| *b).collect();
+        let cells = bounds.len() * slots;
+        *room = room.checked_sub(cells).ok_or(OutOfRoom)?;
+        Ok(Self { bounds, counts: vec![f64::NAN; cells] })
+    }
+
+    /// A count below that of a lower bound is raised to it, as a poll does.
+    fn put(&mut self, slot: usize, counts: impl Iterator<Item = f64>) {
+        let width = self.bounds.len();
+        let mut below = 0.0_f64;
+        for (cell, count) in self.counts[slot * width..][..width].iter_mut().zip(counts) {
+            below = below.max(count);
+            *cell = below;
+        }
+    }
+}
