@@ -58,6 +58,11 @@ impl Counter {
         measured
     }
 
+    pub fn buckets(&self) -> usize {
+        self.last.len()
+    }
+
+    /// The newest slot in which the series was present.
     pub fn last_slot(&self) -> Option<i64> {
         self.last_slot
     }

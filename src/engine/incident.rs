@@ -4,141 +4,227 @@
 //! routed to it. So a page that clears while a ticket of the same journey stays open still resolves at the pager, and
 //! a page that returns pages again.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
+use super::alert::AlertKey;
 use super::histogram::Labels;
-use super::rule::{Limit, Stage, Urgency};
+pub use super::notification::{AlertFacts, Notification, Reason};
+use super::route::Destination;
+pub use super::route::{Matcher, Route};
+use super::rule::{Stage, Urgency};
+use super::stable_hash;
 use super::time::{Duration, Timestamp};
 
-/// A node of the routing tree. The first child that matches wins, unless it says `goes_on`; without a matching child
-/// the node itself applies.
-#[derive(Debug, Clone, Default)]
-pub struct Route {
-    pub matchers: Vec<Matcher>,
-    /// Indices into [`super::Spec::receivers`].
-    pub receivers: Vec<usize>,
-    /// How often an incident that stays as it is is told again; `None` for never.
-    pub repeat_interval: Option<Duration>,
-    /// After this route matched, later siblings are asked too (`continue: true`).
-    pub goes_on: bool,
-    pub routes: Vec<Route>,
-}
+/// How bad an alert is; ordered.
+pub type Level = (Stage, Urgency);
 
-/// `label` must have one of these values. Labels are `stage`, `urgency`, `journey`, `layer`, `tier`, `owner`, `rule`,
-/// the user's own and those of `by`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Matcher {
-    pub label: String,
-    pub any_of: Vec<String>,
-}
+/// The key of the incident that tells that the source is out of sight. No journey can have this name.
+pub const SOURCE_INCIDENT: &str = "slowburn:source";
 
-/// Why a notification is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reason {
-    Opened,
-    Escalated,
-    Repeated,
-    Resolved,
-    /// The source went out of sight.
-    Blind,
-}
-
-/// Why something that passed a threshold was not told, counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct HeldBack {
-    /// Evaluations over a threshold whose `consecutive` was not reached yet.
-    pub not_consecutive: u64,
-    /// Evaluations that found an alert still at the stage already told.
-    pub same_stage: u64,
-    /// Alerts that joined an open incident without making it worse.
-    pub joined: u64,
-    pub silenced: u64,
-    pub inactive_hours: u64,
-    /// Evaluations over a threshold with too few requests, or too little confidence.
-    pub low_traffic: u64,
-}
-
-/// A message for one receiver: everything a person at 3 a.m. wants to know, as data. `notify` renders it.
+/// An incident from its first alert to its last.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Notification {
-    /// Constant over retries, unique among all notifications of a daemon's life.
-    pub id: String,
-    /// The slot at which it was decided.
-    pub at: Timestamp,
-    /// Index into [`super::Spec::receivers`].
-    pub receiver: usize,
-    pub reason: Reason,
-    /// The incident's stable key.
-    pub incident: String,
-    /// `None` for an incident of the source itself (see [`Reason::Blind`]).
+pub struct IncidentRecord {
+    /// Journey and grouping labels; the same for every incident of them.
+    pub key: String,
+    /// `None` for the incident of the source.
+    pub journey: Option<String>,
+    pub opened_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+    pub worst_stage: Stage,
+    pub worst_urgency: Urgency,
+    /// Rules of SLOs that took part.
+    pub alerts: usize,
+}
+
+/// What stands in for the identity of an incident: whose it is and who cares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identity {
+    pub key: String,
     pub journey: Option<String>,
     pub owner: Option<String>,
     pub runbook: Option<String>,
-    /// The labels the incident is grouped by, `journey` among them.
     pub group: Labels,
-    /// The worst stage and urgency among the alerts, or, when resolved, the worst they came to.
-    pub stage: Stage,
-    pub urgency: Urgency,
-    /// When the first breach of this incident began.
-    pub opened_at: Timestamp,
-    pub resolved_at: Option<Timestamp>,
-    /// Worst first. When resolved: the alerts that had been told, as they last stood.
-    pub alerts: Vec<AlertFacts>,
-    /// For an incident of the source: what is wrong, in words.
-    pub detail: Option<String>,
-    /// One line, the same in replay and in the daemon.
-    pub summary: String,
 }
 
-/// An alert as it stood when a notification was decided.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct AlertFacts {
-    /// Index into [`super::Spec::slos`].
-    pub slo: usize,
-    pub layer: Option<String>,
-    /// The values of the SLO's `by` labels.
-    pub labels: Labels,
-    pub rule: String,
-    pub limit: Limit,
-    pub urgency: Urgency,
-    pub stage: Stage,
-    /// Share of the rule's limit in use: 1 is the critical threshold by default.
-    pub usage: f64,
-    /// First evaluation of the breach.
+/// An alert that stands at `now`, with where it is to be told.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub alert: AlertKey,
+    pub level: Level,
     pub breached_at: Timestamp,
-    pub fired_at: Timestamp,
-    /// Set when the alert has ended.
-    pub ended_at: Option<Timestamp>,
-    /// Burn rate over the rule's long window (the short one for a rule with one window).
-    pub burn_long: f64,
-    pub burn_short: f64,
-    /// Requests, and those over the latency budget, in the rule's long window.
-    pub events: f64,
-    pub bad_events: f64,
-    /// Share of the slow requests of all of the incident's layers in that window that are this layer's.
-    pub share_of_slow: f64,
-    /// p50, p95 and p99 in seconds over the last minutes; `None` without traffic or without all bounds.
-    pub quantiles_s: Option<[f64; 3]>,
-    pub budget_s: f64,
-    pub objective_ppm: u32,
-    pub period: Duration,
-    /// Share of the period's error budget that is left; negative once overspent.
-    pub budget_remaining: f64,
-    /// Until the budget is gone at the short window's burn rate; `None` if it is not burning or gone.
-    pub exhausted_in: Option<Duration>,
-    /// Share of the period that was seen at all.
-    pub period_coverage: f64,
+    pub destinations: Vec<Destination>,
 }
 
-impl Reason {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Reason::Opened => "opened",
-            Reason::Escalated => "escalated",
-            Reason::Repeated => "repeated",
-            Reason::Resolved => "resolved",
-            Reason::Blind => "blind",
-        }
+#[derive(Debug, Clone)]
+struct Thread {
+    alerts: BTreeSet<AlertKey>,
+    /// The worst level that was told.
+    told: Level,
+    began_at: Timestamp,
+    last_told_at: Timestamp,
+    repeat_interval: Option<Duration>,
+}
+
+/// One open incident.
+#[derive(Debug, Clone)]
+pub struct Incident {
+    pub identity: Identity,
+    pub record: IncidentRecord,
+    /// Alerts that ever took part.
+    members: BTreeSet<AlertKey>,
+    /// By receiver.
+    threads: BTreeMap<usize, Thread>,
+    /// For the incident of the source.
+    pub detail: Option<String>,
+}
+
+impl Incident {
+    pub fn open(now: Timestamp, identity: Identity, level: Level) -> Self {
+        let record = IncidentRecord {
+            key: identity.key.clone(),
+            journey: identity.journey.clone(),
+            opened_at: now,
+            resolved_at: None,
+            worst_stage: level.0,
+            worst_urgency: level.1,
+            alerts: 0,
+        };
+        Self { identity, record, members: BTreeSet::new(), threads: BTreeMap::new(), detail: None }
     }
+
+    /// Takes the alerts that stand at `now` and decides what to tell whom. `facts` describes alerts as they stand or
+    /// last stood, worst first. Returns the notifications and how many alerts joined without making it worse.
+    pub fn update(
+        &mut self,
+        now: Timestamp,
+        standing: &[Standing],
+        facts: &dyn Fn(&BTreeSet<AlertKey>) -> Vec<AlertFacts>,
+    ) -> (Vec<Notification>, u64) {
+        let mut joined = 0;
+        let worst_before = (self.record.worst_stage, self.record.worst_urgency);
+        let first = self.members.is_empty();
+        for alert in standing {
+            if self.members.insert(alert.alert) && !first && alert.level <= worst_before {
+                joined += 1;
+            }
+            self.worsen(alert.level);
+        }
+        self.record.alerts = self.members.len();
+        if standing.is_empty() {
+            self.record.resolved_at = Some(now);
+        }
+        (self.tell(now, standing, facts), joined)
+    }
+
+    fn worsen(&mut self, level: Level) {
+        let worst = (self.record.worst_stage, self.record.worst_urgency).max(level);
+        (self.record.worst_stage, self.record.worst_urgency) = worst;
+    }
+
+    fn tell(
+        &mut self,
+        now: Timestamp,
+        standing: &[Standing],
+        facts: &dyn Fn(&BTreeSet<AlertKey>) -> Vec<AlertFacts>,
+    ) -> Vec<Notification> {
+        let mut by_receiver: BTreeMap<usize, Vec<(&Standing, Destination)>> = BTreeMap::new();
+        for alert in standing {
+            for destination in &alert.destinations {
+                by_receiver.entry(destination.receiver).or_default().push((alert, *destination));
+            }
+        }
+        let mut notifications = Vec::new();
+        let silent: Vec<usize> = self.threads.keys().filter(|to| !by_receiver.contains_key(to)).copied().collect();
+        for receiver in silent {
+            if let Some(thread) = self.threads.remove(&receiver) {
+                let facts = facts(&thread.alerts);
+                notifications.push(self.notification(now, receiver, Reason::Resolved, &thread, thread.told, facts));
+            }
+        }
+        for (receiver, alerts) in by_receiver {
+            let Some((worst, destination)) = alerts.iter().max_by_key(|(alert, _)| alert.level) else { continue };
+            let level = worst.level;
+            let current: BTreeSet<AlertKey> = alerts.iter().map(|(alert, _)| alert.alert).collect();
+            let began_at = alerts.iter().map(|(alert, _)| alert.breached_at).min().unwrap_or(now);
+            let fresh = Thread {
+                alerts: BTreeSet::new(),
+                told: level,
+                began_at,
+                last_told_at: now,
+                repeat_interval: destination.repeat_interval,
+            };
+            let known = self.threads.contains_key(&receiver);
+            let thread = self.threads.entry(receiver).or_insert(fresh);
+            thread.alerts.extend(&current);
+            thread.repeat_interval = destination.repeat_interval;
+            let repeat_due = thread.repeat_interval.is_some_and(|every| now.since(thread.last_told_at) >= every);
+            let reason = match (known, self.identity.journey.is_some()) {
+                (false, true) => Reason::Opened,
+                (false, false) => Reason::Blind,
+                (true, _) if level > thread.told => Reason::Escalated,
+                (true, _) if repeat_due => Reason::Repeated,
+                (true, _) => continue,
+            };
+            thread.told = thread.told.max(level);
+            thread.last_told_at = now;
+            let thread = thread.clone();
+            notifications.push(self.notification(now, receiver, reason, &thread, level, facts(&current)));
+        }
+        notifications
+    }
+
+    fn notification(
+        &self,
+        now: Timestamp,
+        receiver: usize,
+        reason: Reason,
+        thread: &Thread,
+        (stage, urgency): Level,
+        alerts: Vec<AlertFacts>,
+    ) -> Notification {
+        let key = &self.identity.key;
+        let mut notification = Notification {
+            id: format!("sb-{:032x}", stable_hash(&[key, &receiver.to_string(), reason.as_str(), &now.to_string()])),
+            at: now,
+            receiver,
+            reason,
+            incident: key.clone(),
+            journey: self.identity.journey.clone(),
+            owner: self.identity.owner.clone(),
+            runbook: self.identity.runbook.clone(),
+            group: self.identity.group.clone(),
+            stage,
+            urgency,
+            opened_at: thread.began_at,
+            resolved_at: (reason == Reason::Resolved).then_some(now),
+            alerts,
+            detail: self.detail.clone(),
+            summary: String::new(),
+        };
+        notification.summarize();
+        notification
+    }
+
+    /// Whether some receiver is to be told again at `now` though nothing changed.
+    pub fn repeat_due(&self, now: Timestamp) -> bool {
+        self.threads
+            .values()
+            .any(|thread| thread.repeat_interval.is_some_and(|every| now.since(thread.last_told_at) >= every))
+    }
+
+    pub fn members(&self) -> &BTreeSet<AlertKey> {
+        &self.members
+    }
+}
+
+/// The key of an incident: `journey`, or `journey{label="value"}` where more labels group.
+pub fn incident_key(journey: &str, group: &Labels) -> String {
+    let pairs: Vec<String> = group
+        .iter()
+        .filter(|(name, value)| *name != "journey" && !value.is_empty())
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
+    if pairs.is_empty() { journey.to_string() } else { format!("{journey}{{{}}}", pairs.join(",")) }
 }

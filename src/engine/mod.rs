@@ -17,57 +17,35 @@ pub mod rule;
 
 pub mod sli;
 
+pub mod slo;
+
 pub mod stage;
+
+pub mod alert;
+
+pub mod route;
+
+pub mod notification;
 
 pub mod incident;
 
-use std::fmt;
+pub mod spec;
 
-use self::time::Duration;
+pub mod outbox;
 
-/// All that the engine must know: the validated configuration without the world around it.
-#[derive(Debug, Clone, Default)]
-pub struct Spec {
-    /// Distance of two slots.
-    pub interval: Duration,
-    /// The source counts as out of sight after this many slots without an answer.
-    pub blind_after: u32,
-    pub slos: Vec<sli::SloSpec>,
-    /// Labels beside `journey` whose values split a journey's alerts into incidents.
-    pub group_by: Vec<String>,
-    pub route: incident::Route,
-    pub receivers: Vec<ReceiverSpec>,
-}
+pub mod machine;
 
-/// What the engine knows of a receiver.
-#[derive(Debug, Clone)]
-pub struct ReceiverSpec {
-    pub name: String,
-    /// Index of the receiver that is told what this one refuses for good.
-    pub fallback: Option<usize>,
-}
+pub mod view;
 
-/// How a send ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    Delivered,
-    /// Worth another try; not before `after` if the receiver said so.
-    Retry {
-        after: Option<Duration>,
-        why: String,
-    },
-    /// Refused for good. The reason is free of secrets.
-    Rejected {
-        why: String,
-    },
-}
+pub use machine::{Effect, Engine, Input, Report};
+pub use spec::{Outcome, ReceiverSpec, Spec};
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Outcome::Delivered => f.write_str("delivered"),
-            Outcome::Retry { why, .. } => write!(f, "to be retried: {why}"),
-            Outcome::Rejected { why } => write!(f, "rejected: {why}"),
-        }
-    }
+/// A 128-bit FNV-1a hash of the parts, each ended by a zero byte. Stable over versions of Rust and of slowburn: it
+/// makes ids that must not change over retries, and spreads that must be reproducible.
+/// Source: Fowler, Noll, Vo, "FNV Hash".
+pub fn stable_hash(parts: &[&str]) -> u128 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+    bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    })
 }

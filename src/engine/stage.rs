@@ -12,8 +12,8 @@ use super::time::Timestamp;
 pub struct Evidence {
     /// Share of the rule's limit in use.
     pub usage: f64,
-    /// Whether there were enough requests to raise a stage at `usage`; recoveries need none.
-    pub enough_traffic: bool,
+    /// The usage that there are enough requests to prove: only this raises a stage. Recoveries need no proof.
+    pub proven_usage: f64,
     /// Whether the data may lower a stage; an answer that may be incomplete may only raise one.
     pub may_clear: bool,
 }
@@ -79,15 +79,15 @@ impl StageMachine {
     /// Takes the evaluation made at `now`.
     pub fn evaluate(&mut self, now: Timestamp, rule: &Rule, evidence: Evidence) -> Verdict {
         let before = self.stage();
-        let warning = self.warning.evaluate(now, rule, rule.warning_ppm, evidence);
-        let critical = self.critical.evaluate(now, rule, rule.critical_ppm, evidence);
+        let warning = self.warning.evaluate(now, rule, threshold(rule, Stage::Warning), evidence);
+        let critical = self.critical.evaluate(now, rule, threshold(rule, Stage::Critical), evidence);
         let after = self.stage();
         if before != after {
             return Verdict::Changed;
         }
         let over = if critical { Some(Stage::Critical) } else { warning.then_some(Stage::Warning) };
         match over {
-            Some(over) if Some(over) > after && !evidence.enough_traffic => Verdict::LowTraffic,
+            Some(over) if Some(over) > after && evidence.proven_usage < threshold(rule, over) => Verdict::LowTraffic,
             Some(over) if Some(over) > after => Verdict::NotConsecutive,
             _ if after.is_some() => Verdict::Same,
             _ => Verdict::Quiet,
@@ -103,10 +103,9 @@ impl StageMachine {
 
 impl Holding {
     /// Returns whether usage is at or over the threshold.
-    fn evaluate(&mut self, now: Timestamp, rule: &Rule, threshold_ppm: u32, evidence: Evidence) -> bool {
-        let threshold = f64::from(threshold_ppm) / 1e6;
+    fn evaluate(&mut self, now: Timestamp, rule: &Rule, threshold: f64, evidence: Evidence) -> bool {
         let over = evidence.usage >= threshold;
-        if over && (evidence.enough_traffic || self.counts) {
+        if over && (evidence.proven_usage >= threshold || self.counts) {
             self.streak = self.streak.saturating_add(1);
             self.since.get_or_insert(now);
             self.counts |= self.streak >= rule.consecutive;
@@ -116,7 +115,8 @@ impl Holding {
                 self.since = None;
             }
         }
-        if !self.counts || !evidence.may_clear || evidence.usage >= threshold * self.keep_share(rule) {
+        let keep_share = 1.0 - f64::from(rule.hysteresis_ppm) / 1e6;
+        if !self.counts || !evidence.may_clear || evidence.usage >= threshold * keep_share {
             self.clear_since = None;
             return over;
         }
@@ -126,8 +126,137 @@ impl Holding {
         }
         over
     }
+}
 
-    fn keep_share(&self, rule: &Rule) -> f64 {
-        1.0 - f64::from(rule.hysteresis_ppm) / 1e6
+/// The usage from which `stage` holds.
+fn threshold(rule: &Rule, stage: Stage) -> f64 {
+    let ppm = match stage {
+        Stage::Warning => rule.warning_ppm,
+        Stage::Critical => rule.critical_ppm,
+    };
+    f64::from(ppm) / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::rule::{Limit, Schedule, Urgency};
+    use crate::engine::time::Duration;
+    use Verdict::{Changed, LowTraffic, NotConsecutive, Quiet, Same};
+    use proptest::prelude::*;
+
+    const STEP: Duration = Duration::from_secs(30);
+
+    fn rule(consecutive: u32, hysteresis_ppm: u32, clear_after: Duration) -> Rule {
+        Rule {
+            name: "test".into(),
+            urgency: Urgency::Page,
+            limit: Limit::BudgetConsumed { share: 1.0 },
+            schedule: Schedule::Every(STEP),
+            warning_ppm: 800_000,
+            critical_ppm: 1_000_000,
+            consecutive,
+            hysteresis_ppm,
+            clear_after,
+            min_events: 0.0,
+            min_bad: 0.0,
+            confidence_z: None,
+            min_coverage_ppm: 500_000,
+        }
+    }
+
+    fn sure(usage: f64) -> Evidence {
+        Evidence { usage, proven_usage: usage, may_clear: true }
+    }
+
+    /// Runs evaluations 30 s apart; `None` is one that could not be made.
+    fn check(rule: &Rule, evaluations: &[(Option<Evidence>, Verdict, Option<Stage>)]) {
+        let mut machine = StageMachine::default();
+        for (i, (evidence, verdict, stage)) in evaluations.iter().enumerate() {
+            let now = Timestamp::from_unix_s(30 * i as i64);
+            match evidence {
+                Some(evidence) => assert_eq!(machine.evaluate(now, rule, *evidence), *verdict, "evaluation {i}"),
+                None => machine.skip(),
+            }
+            assert_eq!(machine.stage(), *stage, "after evaluation {i}");
+        }
+    }
+
+    #[test]
+    fn stages() {
+        let (warning, critical) = (Some(Stage::Warning), Some(Stage::Critical));
+        let on = |usage| Some(sure(usage));
+        // At the threshold counts as over it; two in a row are needed; a dip starts the run anew.
+        check(
+            &rule(2, 0, Duration::ZERO),
+            &[
+                (on(1.0), NotConsecutive, None),
+                (on(0.7), Quiet, None),
+                (on(0.8), NotConsecutive, None),
+                (on(1.2), Changed, warning),
+                (on(1.2), Changed, critical),
+                (on(1.2), Same, critical),
+                (on(0.99), Changed, warning),
+                (on(0.79), Changed, None),
+            ],
+        );
+        // Hysteresis keeps what hovers under the threshold, clear_after what only dips.
+        check(
+            &rule(1, 100_000, Duration::from_minutes(1)),
+            &[
+                (on(1.0), Changed, critical),
+                (on(0.91), Same, critical),
+                (on(0.1), Same, critical),
+                (on(0.95), Same, critical),
+                (on(0.1), Same, critical),
+                (on(0.1), Same, critical),
+                (on(0.1), Changed, None),
+            ],
+        );
+        // What was not seen neither raises nor clears, and breaks the watch over a recovery.
+        check(
+            &rule(2, 0, Duration::from_minutes(1)),
+            &[
+                (on(1.0), NotConsecutive, None),
+                (None, Quiet, None),
+                (on(1.0), Changed, critical),
+                (on(0.0), Same, critical),
+                (None, Quiet, critical),
+                (on(0.0), Same, critical),
+                (on(0.0), Same, critical),
+                (on(0.0), Changed, None),
+            ],
+        );
+        // An answer that may be incomplete raises, and never clears.
+        let partial = |usage| Some(Evidence { may_clear: false, ..sure(usage) });
+        check(
+            &rule(1, 0, Duration::ZERO),
+            &[(partial(1.0), Changed, critical), (partial(0.0), Same, critical), (on(0.0), Changed, None)],
+        );
+        // Too few requests raise nothing, but do not end what enough of them raised.
+        let thin = Some(Evidence { proven_usage: 0.3, ..sure(1.5) });
+        check(
+            &rule(1, 0, Duration::ZERO),
+            &[(thin, LowTraffic, None), (on(1.5), Changed, critical), (thin, Same, critical)],
+        );
+    }
+
+    proptest! {
+        /// Against the definition: with no hysteresis and no delay the stage follows the last `consecutive` usages.
+        #[test]
+        fn a_stage_counts_exactly_while_its_run_lasts(
+            usages in prop::collection::vec(prop_oneof![Just(0.5), Just(0.8), Just(0.9), Just(1.0), Just(3.0)], 1..60),
+            consecutive in 1u32..5,
+        ) {
+            let rule = rule(consecutive, 0, Duration::ZERO);
+            let mut machine = StageMachine::default();
+            for (i, usage) in usages.iter().enumerate() {
+                machine.evaluate(Timestamp::from_unix_s(30 * i as i64), &rule, sure(*usage));
+                let run = |least: f64| usages[..=i].iter().rev().take_while(|usage| **usage >= least).count() as u32;
+                let expected = if run(1.0) >= consecutive { Some(Stage::Critical) }
+                    else if run(0.8) >= consecutive { Some(Stage::Warning) } else { None };
+                prop_assert_eq!(machine.stage(), expected);
+            }
+        }
     }
 }

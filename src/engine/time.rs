@@ -113,6 +113,17 @@ impl Duration {
         Self::from_ms((self.ms as f64 * factor).round() as i64)
     }
 
+    /// At most two units, for people: `2d5h` rather than `2d5h13m7s123ms`.
+    pub fn coarse(self) -> Duration {
+        let unit_ms = match self.ms {
+            0..1000 => 1,
+            1000..3_600_000 => 1000,
+            3_600_000..DAY_MS => 60_000,
+            _ => 3_600_000,
+        };
+        Self { ms: self.ms / unit_ms * unit_ms }
+    }
+
     pub fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_millis(self.ms as u64)
     }

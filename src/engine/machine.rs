@@ -1,0 +1,328 @@
+//! The engine itself: takes inputs one at a time and says what follows from each.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use slowburn::engine::{Engine, Input, Spec, histogram::Snapshot, time::{Duration, Timestamp}};
+//! let mut engine = Engine::new(Arc::new(Spec { interval: Duration::from_secs(30), ..Spec::default() }));
+//! let slot = Timestamp::from_unix_s(1_772_366_400);
+//! let effects = engine.step(slot, Input::Polled { slot, snapshot: &Snapshot::default() });
+//! assert!(effects.is_empty());
+//! ```
+
+mod bind;
+mod tell;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::alert::{AlertKey, AlertRecord, RuleState};
+use super::counter::{Counter, LOOKBACK};
+use super::histogram::{Labels, SeriesId, Snapshot};
+use super::incident::{Incident, IncidentRecord};
+use super::notification::{HeldBack, Notification};
+use super::outbox::{Delivery, Outbox};
+use super::rule::Schedule;
+use super::sli::{NewSeries, SloSpec};
+use super::slo::{Sight, Slo, Windows};
+use super::spec::{Outcome, Spec};
+use super::stage::Verdict;
+use super::time::Timestamp;
+
+/// What happened in the world. Absence of data is an input, never a zero.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// The source answered for `slot`: count it in and evaluate.
+    Polled { slot: Timestamp, snapshot: &'a Snapshot },
+    /// What the source had for a slot that passed before: count it in, evaluate nothing.
+    Backfilled { slot: Timestamp, snapshot: &'a Snapshot },
+    /// The source did not answer for `slot`; `why` is free of secrets.
+    PollFailed { slot: Timestamp, why: &'a str },
+    /// A send ended.
+    Settled { id: &'a str, outcome: &'a Outcome },
+    /// Time passed: retries may be due.
+    Tick,
+}
+
+/// What follows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// An alert began or ended at a stage.
+    Alert(AlertRecord),
+    /// An incident opened or resolved.
+    Incident(IncidentRecord),
+    /// It was decided to tell a receiver.
+    Notify(Arc<Notification>),
+    /// To be sent now; its end comes back as [`Input::Settled`].
+    Deliver(Delivery),
+    /// Something a human should know that is no alert.
+    Report(Report),
+}
+
+/// Facts about the data itself.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report {
+    /// A series changed its bounds in mid-window; it counts anew from here and burned nothing.
+    LayoutChanged { slo: String, series: Labels, bounds: usize },
+    /// The bounds of an SLO's histogram cannot measure its budget.
+    Unmeasurable { slo: String, why: String },
+    /// A combination of `by` labels, or a layout, beyond the limit is not watched.
+    Refused { slo: String, series: Labels, why: String },
+    /// What is known of an SLO changed.
+    SightChanged { slo: String, from: Sight, to: Sight },
+}
+
+/// One bound series.
+#[derive(Debug, Clone)]
+struct Series {
+    slo: u32,
+    layout: u32,
+    counter: Counter,
+}
+
+/// Sources bind series by template, then labels; a series that changed its bounds has an entry for each.
+type SeriesIndex = BTreeMap<Labels, Vec<(Arc<[f64]>, SeriesId)>>;
+
+/// See the module's documentation.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(super) spec: Arc<Spec>,
+    /// By template, then rule.
+    pub(super) windows: Vec<Vec<Windows>>,
+    pub(super) slos: Vec<Slo>,
+    /// By SLO, then rule.
+    pub(super) rules: Vec<Vec<RuleState>>,
+    /// By template: instances by the values of their `by` labels.
+    instances: Vec<BTreeMap<Labels, usize>>,
+    series: Vec<Series>,
+    free: Vec<SeriesId>,
+    index: Vec<SeriesIndex>,
+    lookback_slots: i64,
+    quantiles: bool,
+    newest_slot: Option<Timestamp>,
+    evaluated_slot: Option<Timestamp>,
+    /// The newest slot that was due, whether the source answered or not.
+    due_slot: Option<Timestamp>,
+    pub(super) failed_in_a_row: u32,
+    pub(super) last_answer: Option<Timestamp>,
+    pub(super) standing: BTreeSet<AlertKey>,
+    pub(super) incidents: BTreeMap<String, Incident>,
+    pub(super) outbox: Outbox,
+    pub(super) held_back: HeldBack,
+    pub(super) missed: Missed,
+    pub(super) evaluations: u64,
+    reports: Vec<Report>,
+}
+
+/// Slots without a full evaluation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Missed {
+    /// Slots that were not evaluated at all.
+    pub slots: u64,
+    /// Slots evaluated on an answer that may be incomplete.
+    pub partial: u64,
+}
+
+impl Engine {
+    pub fn new(spec: Arc<Spec>) -> Self {
+        let windows =
+            |slo: &SloSpec| slo.rules.iter().map(|rule| Windows::new(&rule.limit, slo.period, spec.interval)).collect();
+        let mut engine = Self {
+            windows: spec.slos.iter().map(windows).collect(),
+            slos: Vec::new(),
+            rules: Vec::new(),
+            instances: vec![BTreeMap::new(); spec.slos.len()],
+            series: Vec::new(),
+            free: Vec::new(),
+            index: vec![BTreeMap::new(); spec.slos.len()],
+            lookback_slots: LOOKBACK.in_slots(spec.interval).max(1),
+            quantiles: true,
+            newest_slot: None,
+            evaluated_slot: None,
+            due_slot: None,
+            failed_in_a_row: 0,
+            last_answer: None,
+            standing: BTreeSet::new(),
+            incidents: BTreeMap::new(),
+            outbox: Outbox::new(spec.receivers.clone()),
+            held_back: HeldBack::default(),
+            missed: Missed::default(),
+            evaluations: 0,
+            reports: Vec::new(),
+            spec,
+        };
+        for template in 0..engine.spec.slos.len() {
+            if engine.spec.slos[template].by.is_empty() {
+                engine.add_instance(template, Labels::new());
+            }
+        }
+        engine
+    }
+
+    /// Keeps buckets only where a rule needs them: for sources that hand over no more bounds than the budgets need.
+    pub fn without_quantiles(mut self) -> Self {
+        self.quantiles = false;
+        self
+    }
+
+    pub fn spec(&self) -> &Arc<Spec> {
+        &self.spec
+    }
+
+    /// The newest slot that was counted in.
+    pub fn newest_slot(&self) -> Option<Timestamp> {
+        self.newest_slot
+    }
+
+    /// When [`Input::Tick`] is worth giving next.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.outbox.wake_at()
+    }
+
+    /// Takes one input. Slots must ascend; one that is not later than the newest is ignored.
+    pub fn step(&mut self, now: Timestamp, input: Input<'_>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Polled { slot, snapshot } => {
+                if self.newest_slot.is_none_or(|newest| slot > newest) {
+                    self.note_due(slot);
+                    self.count_in(slot, snapshot, &mut effects);
+                    self.evaluate(slot, snapshot.partial, &mut effects);
+                }
+            }
+            Input::Backfilled { slot, snapshot } => {
+                if self.newest_slot.is_none_or(|newest| slot > newest) {
+                    self.count_in(slot, snapshot, &mut Vec::new());
+                }
+            }
+            Input::PollFailed { slot, why } => self.poll_failed(slot, why, &mut effects),
+            Input::Settled { id, outcome } => self.outbox.settle(now, id, outcome.clone()),
+            Input::Tick => {}
+        }
+        effects.extend(self.reports.drain(..).map(Effect::Report));
+        effects.extend(self.outbox.due(now).into_iter().map(Effect::Deliver));
+        effects
+    }
+
+    fn note_due(&mut self, slot: Timestamp) {
+        if let Some(due) = self.due_slot {
+            let skipped = slot.slot_number(self.spec.interval) - due.slot_number(self.spec.interval) - 1;
+            self.missed.slots += skipped.max(0) as u64;
+        }
+        self.due_slot = Some(slot);
+    }
+
+    /// Adds a slot's increases to the SLOs and closes the slot.
+    fn count_in(&mut self, slot: Timestamp, snapshot: &Snapshot, effects: &mut Vec<Effect>) {
+        let number = slot.slot_number(self.spec.interval);
+        let watching = self.newest_slot.is_some();
+        for (id, at) in &snapshot.rows {
+            let Series { slo, layout, counter } = &mut self.series[id.0 as usize];
+            let slo = &mut self.slos[*slo as usize];
+            let (at, layout) = (*at as usize, *layout as usize);
+            let born_at_zero = watching && self.spec.slos[slo.template].new_series == NewSeries::Zero;
+            let counts = &snapshot.counts[at..at + counter.buckets()];
+            if counter.advance(number, counts, self.lookback_slots, born_at_zero, slo.sums_of(number, layout)) {
+                slo.note_measured(number, layout);
+            }
+        }
+        for slo in &mut self.slos {
+            let from = slo.sight;
+            slo.close_slot(number, slot, snapshot.partial);
+            let steady = |sight| matches!(sight, Sight::Ok | Sight::Idle);
+            if slo.sight != from && !(steady(slo.sight) && steady(from)) {
+                let place = self.spec.slos[slo.template].place();
+                effects.push(Effect::Report(Report::SightChanged { slo: place, from, to: slo.sight }));
+            }
+        }
+        self.newest_slot = Some(slot);
+    }
+
+    fn evaluate(&mut self, slot: Timestamp, partial: bool, effects: &mut Vec<Effect>) {
+        self.missed.partial += u64::from(partial);
+        self.last_answer = Some(slot);
+        let due: Vec<Vec<bool>> = self.spec.slos.iter().map(|slo| self.due_rules(slo, slot)).collect();
+        let mut changed = false;
+        for index in 0..self.slos.len() {
+            let template = self.slos[index].template;
+            for (rule, _) in due[template].iter().enumerate().filter(|(_, due)| **due) {
+                changed |= self.evaluate_rule(slot, AlertKey { slo: index, rule }, effects);
+            }
+        }
+        self.evaluated_slot = Some(slot);
+        self.look_after_source(slot, effects);
+        if changed || self.incidents.values().any(|incident| incident.repeat_due(slot)) {
+            self.update_incidents(slot, effects);
+        }
+    }
+
+    fn due_rules(&self, spec: &SloSpec, slot: Timestamp) -> Vec<bool> {
+        let before = self.evaluated_slot.unwrap_or(slot - self.spec.interval);
+        let is_due = |schedule: &Schedule| match schedule {
+            // A due slot that was missed is made up for at the next one.
+            Schedule::Every(every) => slot.slot_number(*every) != before.slot_number(*every),
+            Schedule::At(calendar) => calendar.occurs_within(before, slot),
+        };
+        spec.rules.iter().map(|rule| is_due(&rule.schedule)).collect()
+    }
+
+    /// Returns whether an alert changed.
+    fn evaluate_rule(&mut self, slot: Timestamp, key: AlertKey, effects: &mut Vec<Effect>) -> bool {
+        let slo = &self.slos[key.slo];
+        let spec = &self.spec.slos[slo.template];
+        let rule = &spec.rules[key.rule];
+        let state = &mut self.rules[key.slo][key.rule];
+        let may_clear = matches!(slo.sight, Sight::Ok | Sight::Idle);
+        let number = slot.slot_number(self.spec.interval);
+        if !may_clear && (slo.sight != Sight::Partial || !slo.is_present(number)) {
+            state.machine.skip();
+            return false;
+        }
+        let measured = slo.measure(spec, rule, self.windows[slo.template][key.rule]);
+        let covered =
+            rule.limit.short_window().is_none() || measured.short.coverage * 1e6 >= f64::from(rule.min_coverage_ppm);
+        if !covered {
+            state.machine.skip();
+            return false;
+        }
+        self.evaluations += 1;
+        let identity = || (spec.journey.clone(), spec.layer.clone(), slo.labels.clone());
+        let (verdict, change) = state.evaluate(slot, rule, &measured, may_clear, identity);
+        match verdict {
+            Verdict::Quiet => {}
+            Verdict::NotConsecutive => self.held_back.not_consecutive += 1,
+            Verdict::LowTraffic => self.held_back.low_traffic += 1,
+            Verdict::Same => self.held_back.same_stage += 1,
+            Verdict::Changed => {}
+        }
+        if change.began.is_some() {
+            self.standing.insert(key);
+        } else if change.ended.is_some() {
+            self.standing.remove(&key);
+        }
+        effects.extend(change.ended.into_iter().chain(change.began).map(Effect::Alert));
+        verdict == Verdict::Changed
+    }
+
+    fn poll_failed(&mut self, slot: Timestamp, why: &str, effects: &mut Vec<Effect>) {
+        if self.due_slot.is_some_and(|due| slot <= due) {
+            return;
+        }
+        self.note_due(slot);
+        self.missed.slots += 1;
+        self.failed_in_a_row += 1;
+        for slo in &mut self.slos {
+            slo.see(Sight::Blind, slot);
+        }
+        for state in self.rules.iter_mut().flatten() {
+            state.machine.skip();
+        }
+        if self.failed_in_a_row >= self.spec.blind_after {
+            self.update_source_incident(slot, Some(why.to_string()), effects);
+        }
+    }
+
+    /// Bytes of the windows on the heap, for all SLOs.
+    pub fn window_bytes(&self) -> usize {
+        self.slos.iter().map(Slo::heap_bytes).sum()
+    }
+}

@@ -1,0 +1,215 @@
+//! From alerts that stand to incidents, and from those to what receivers are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Effect, Engine};
+use crate::engine::alert::AlertKey;
+use crate::engine::histogram::Labels;
+use crate::engine::incident::{Identity, Incident, Level, SOURCE_INCIDENT, Standing, incident_key};
+use crate::engine::notification::AlertFacts;
+use crate::engine::rule::{Stage, Urgency};
+use crate::engine::slo::{Sight, Windows};
+use crate::engine::time::Timestamp;
+
+impl Engine {
+    pub(super) fn update_incidents(&mut self, slot: Timestamp, effects: &mut Vec<Effect>) {
+        let mut standing: BTreeMap<String, Vec<Standing>> = BTreeMap::new();
+        for key in &self.standing {
+            let Some((identity, alert)) = self.stand(*key) else { continue };
+            if !self.incidents.contains_key(&identity.key) {
+                let incident = Incident::open(slot, identity.clone(), alert.level);
+                self.incidents.insert(identity.key.clone(), incident);
+            }
+            standing.entry(identity.key).or_default().push(alert);
+        }
+        let mut incidents = std::mem::take(&mut self.incidents);
+        for (key, incident) in &mut incidents {
+            if key == SOURCE_INCIDENT {
+                continue;
+            }
+            let alerts = standing.remove(key).unwrap_or_default();
+            self.update_incident(slot, incident, &alerts, effects);
+        }
+        incidents.retain(|_, incident| incident.record.resolved_at.is_none());
+        self.incidents = incidents;
+    }
+
+    fn update_incident(
+        &mut self,
+        slot: Timestamp,
+        incident: &mut Incident,
+        alerts: &[Standing],
+        effects: &mut Vec<Effect>,
+    ) {
+        let fresh = incident.members().is_empty();
+        let (notifications, joined) = incident.update(slot, alerts, &|keys| self.facts(keys));
+        self.held_back.joined += joined;
+        if fresh || incident.record.resolved_at.is_some() {
+            effects.push(Effect::Incident(incident.record.clone()));
+        }
+        for notification in notifications {
+            effects.push(Effect::Notify(Arc::new(notification.clone())));
+            self.outbox.push(slot, notification);
+        }
+    }
+
+    /// A standing alert, the incident it belongs to and where it is told.
+    fn stand(&self, key: AlertKey) -> Option<(Identity, Standing)> {
+        let record = self.rules[key.slo][key.rule].standing()?;
+        let slo = &self.slos[key.slo];
+        let spec = &self.spec.slos[slo.template];
+        let label = |name: &str| match name {
+            "stage" => Some(record.stage.as_str()),
+            "urgency" => Some(record.urgency.as_str()),
+            "rule" => Some(record.rule.as_str()),
+            _ => slo.labels.get(name).map(String::as_str).or_else(|| spec.routing_label(name)),
+        };
+        let mut group: Labels = [("journey".to_string(), spec.journey.clone())].into();
+        for name in &self.spec.group_by {
+            group.insert(name.clone(), label(name).unwrap_or_default().to_string());
+        }
+        let identity = Identity {
+            key: incident_key(&spec.journey, &group),
+            journey: Some(spec.journey.clone()),
+            owner: spec.owner.clone(),
+            runbook: spec.runbook.clone(),
+            group,
+        };
+        let standing = Standing {
+            alert: key,
+            level: (record.stage, record.urgency),
+            breached_at: record.breached_at,
+            destinations: self.spec.route.destinations(&label),
+        };
+        Some((identity, standing))
+    }
+
+    /// Alerts as they stand or last stood, worst first.
+    fn facts(&self, keys: &BTreeSet<AlertKey>) -> Vec<AlertFacts> {
+        let mut facts: Vec<AlertFacts> = keys.iter().filter_map(|key| self.alert_facts(*key)).collect();
+        let rank = |alert: &AlertFacts| (alert.ended_at.is_none(), alert.stage, alert.urgency);
+        facts.sort_by(|a, b| rank(b).cmp(&rank(a)).then(b.usage.total_cmp(&a.usage)).then(a.layer.cmp(&b.layer)));
+        facts
+    }
+
+    fn alert_facts(&self, key: AlertKey) -> Option<AlertFacts> {
+        let state = &self.rules[key.slo][key.rule];
+        let record = state.record.as_deref()?;
+        let slo = &self.slos[key.slo];
+        let spec = &self.spec.slos[slo.template];
+        let rule = &spec.rules[key.rule];
+        let windows = self.windows[slo.template][key.rule];
+        let measured = slo.measure(spec, rule, windows);
+        let burn_short = measured.short.burn(spec.allowed_ratio());
+        let period = slo.traffic(windows.period);
+        let budget_remaining = 1.0 - period.burn(spec.allowed_ratio());
+        let exhausted_in =
+            (burn_short > 0.0 && budget_remaining > 0.0).then(|| spec.period.times(budget_remaining / burn_short));
+        Some(AlertFacts {
+            slo: slo.template,
+            layer: spec.layer.clone(),
+            labels: slo.labels.clone(),
+            rule: rule.name.clone(),
+            limit: rule.limit,
+            urgency: rule.urgency,
+            stage: record.stage,
+            usage: measured.usage,
+            breached_at: record.breached_at,
+            fired_at: record.fired_at,
+            ended_at: record.ended_at,
+            burn_long: measured.long.burn(spec.allowed_ratio()),
+            burn_short,
+            events: measured.long.total,
+            bad_events: measured.long.bad(),
+            share_of_slow: self.share_of_slow(key.slo, windows),
+            quantiles_s: slo.quantiles_s(),
+            budget_s: spec.budget_s,
+            objective_ppm: spec.objective_ppm,
+            period: spec.period,
+            budget_remaining,
+            exhausted_in,
+            period_coverage: period.coverage,
+        })
+    }
+
+    /// This layer's share of the slow requests of all layers of its journey. The journey's own SLO has all of them.
+    fn share_of_slow(&self, slo: usize, windows: Windows) -> f64 {
+        let own = &self.slos[slo];
+        let spec = &self.spec.slos[own.template];
+        let bad = own.traffic(windows.long).bad();
+        if spec.layer.is_none() || bad <= 0.0 {
+            return if bad > 0.0 { 1.0 } else { 0.0 };
+        }
+        let siblings = self.slos.iter().filter(|slo| {
+            let sibling = &self.spec.slos[slo.template];
+            sibling.journey == spec.journey && sibling.layer.is_some()
+        });
+        bad / siblings.map(|slo| slo.traffic(windows.long).bad()).sum::<f64>()
+    }
+
+    /// A source that answers but has lost every histogram it ever had is out of sight as well.
+    pub(super) fn look_after_source(&mut self, slot: Timestamp, effects: &mut Vec<Effect>) {
+        let mut known = self.slos.iter().filter(|slo| slo.sight != Sight::Unborn).peekable();
+        let all_lost = known.peek().is_some() && known.all(|slo| slo.sight == Sight::Lost);
+        if all_lost {
+            self.failed_in_a_row += 1;
+            if self.failed_in_a_row >= self.spec.blind_after {
+                let why = "the source answers, but every histogram is gone from it".to_string();
+                self.update_source_incident(slot, Some(why), effects);
+            }
+        } else {
+            self.failed_in_a_row = 0;
+            self.update_source_incident(slot, None, effects);
+        }
+    }
+
+    /// One incident for the source, however many SLOs it blinds; `None` when sight has returned.
+    pub(super) fn update_source_incident(&mut self, slot: Timestamp, why: Option<String>, effects: &mut Vec<Effect>) {
+        let level: Level = (Stage::Critical, Urgency::Page);
+        let mut incident = match (self.incidents.remove(SOURCE_INCIDENT), &why) {
+            (Some(known), _) => known,
+            (None, None) => return,
+            (None, Some(_)) => {
+                let identity = Identity {
+                    key: SOURCE_INCIDENT.into(),
+                    journey: None,
+                    owner: None,
+                    runbook: None,
+                    group: Labels::new(),
+                };
+                Incident::open(slot, identity, level)
+            }
+        };
+        let label = |name: &str| match name {
+            "stage" => Some(level.0.as_str()),
+            "urgency" => Some(level.1.as_str()),
+            _ => None,
+        };
+        // Not an alert of any SLO: the key only has to be the same each time.
+        let alert = AlertKey { slo: usize::MAX, rule: 0 };
+        let blind_for = self.spec.interval.times(f64::from(self.failed_in_a_row.saturating_sub(1)));
+        let standing = why.is_some().then(|| Standing {
+            alert,
+            level,
+            breached_at: slot - blind_for,
+            destinations: self.spec.route.destinations(&label),
+        });
+        if why.is_some() {
+            incident.detail = why;
+        }
+        let standing: Vec<Standing> = standing.into_iter().collect();
+        let fresh = incident.members().is_empty();
+        let (notifications, _) = incident.update(slot, &standing, &|_| Vec::new());
+        if fresh || incident.record.resolved_at.is_some() {
+            effects.push(Effect::Incident(incident.record.clone()));
+        }
+        for notification in notifications {
+            effects.push(Effect::Notify(Arc::new(notification.clone())));
+            self.outbox.push(slot, notification);
+        }
+        if incident.record.resolved_at.is_none() {
+            self.incidents.insert(SOURCE_INCIDENT.into(), incident);
+        }
+    }
+}

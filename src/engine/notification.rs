@@ -1,0 +1,179 @@
+//! What a receiver is told: everything a person at 3 a.m. wants to know, as data. `notify` renders it.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::histogram::Labels;
+use super::rule::{Limit, Stage, Urgency};
+use super::time::{Duration, Timestamp};
+
+/// Why a notification is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    Opened,
+    Escalated,
+    Repeated,
+    Resolved,
+    /// The source went out of sight.
+    Blind,
+}
+
+/// Why something that passed a threshold was not told, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct HeldBack {
+    /// Evaluations over a threshold whose `consecutive` was not reached yet.
+    pub not_consecutive: u64,
+    /// Evaluations that found an alert still at the stage already told.
+    pub same_stage: u64,
+    /// Alerts that joined an open incident without making it worse.
+    pub joined: u64,
+    pub silenced: u64,
+    pub inactive_hours: u64,
+    /// Evaluations over a threshold with too few requests, or too little confidence.
+    pub low_traffic: u64,
+}
+
+/// A message for one receiver.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Notification {
+    /// Constant over retries, unique among all notifications of a daemon's life.
+    pub id: String,
+    /// The slot at which it was decided.
+    pub at: Timestamp,
+    /// Index into [`super::Spec::receivers`].
+    pub receiver: usize,
+    pub reason: Reason,
+    /// The incident's stable key.
+    pub incident: String,
+    /// `None` for an incident of the source itself (see [`Reason::Blind`]).
+    pub journey: Option<String>,
+    pub owner: Option<String>,
+    pub runbook: Option<String>,
+    /// The labels the incident is grouped by, `journey` among them.
+    pub group: Labels,
+    /// The worst stage and urgency among the alerts, or, when resolved, the worst they came to.
+    pub stage: Stage,
+    pub urgency: Urgency,
+    /// When the first breach of this incident began.
+    pub opened_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+    /// Worst first. When resolved: the alerts that had been told, as they last stood.
+    pub alerts: Vec<AlertFacts>,
+    /// For an incident of the source: what is wrong, in words.
+    pub detail: Option<String>,
+    /// One line, the same in replay and in the daemon.
+    pub summary: String,
+}
+
+/// An alert as it stood when a notification was decided.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AlertFacts {
+    /// Index into [`super::Spec::slos`].
+    pub slo: usize,
+    pub layer: Option<String>,
+    /// The values of the SLO's `by` labels.
+    pub labels: Labels,
+    pub rule: String,
+    pub limit: Limit,
+    pub urgency: Urgency,
+    pub stage: Stage,
+    /// Share of the rule's limit in use: 1 is the critical threshold by default.
+    pub usage: f64,
+    /// First evaluation of the breach.
+    pub breached_at: Timestamp,
+    pub fired_at: Timestamp,
+    /// Set when the alert has ended.
+    pub ended_at: Option<Timestamp>,
+    /// Burn rate over the rule's long window (the short one for a rule with one window).
+    pub burn_long: f64,
+    pub burn_short: f64,
+    /// Requests, and those over the latency budget, in the rule's long window.
+    pub events: f64,
+    pub bad_events: f64,
+    /// Share of the slow requests of all of the incident's layers in that window that are this layer's.
+    pub share_of_slow: f64,
+    /// p50, p95 and p99 in seconds over the last minutes; `None` without traffic or without all bounds.
+    pub quantiles_s: Option<[f64; 3]>,
+    pub budget_s: f64,
+    pub objective_ppm: u32,
+    pub period: Duration,
+    /// Share of the period's error budget that is left; negative once overspent.
+    pub budget_remaining: f64,
+    /// Until the budget is gone at the short window's burn rate; `None` if it is not burning or gone.
+    pub exhausted_in: Option<Duration>,
+    /// Share of the period that was seen at all.
+    pub period_coverage: f64,
+}
+
+impl Reason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Opened => "opened",
+            Reason::Escalated => "escalated",
+            Reason::Repeated => "repeated",
+            Reason::Resolved => "resolved",
+            Reason::Blind => "blind",
+        }
+    }
+}
+
+impl Notification {
+    /// Writes [`Notification::summary`] from the other fields.
+    pub fn summarize(&mut self) {
+        let mut line = self.journey.clone().unwrap_or_else(|| "slowburn".into());
+        let worst = self.alerts.first();
+        if let Some(worst) = worst {
+            line.push_str(&worst.place());
+        }
+        line.push_str(": ");
+        match (self.reason, worst) {
+            (Reason::Resolved, _) => {
+                let lasted = self.resolved_at.unwrap_or(self.at).since(self.opened_at);
+                let _ = write!(line, "resolved after {lasted}");
+            }
+            (_, Some(worst)) => {
+                let _ = write!(line, "{}", worst.limit_in_words());
+                if self.alerts.len() > 1 {
+                    let _ = write!(line, ", and {} more", self.alerts.len() - 1);
+                }
+            }
+            (_, None) => line.push_str(self.detail.as_deref().unwrap_or("out of sight")),
+        }
+        let _ = write!(line, " [{} {}]", self.stage.as_str(), self.urgency.as_str());
+        self.summary = line;
+    }
+}
+
+impl AlertFacts {
+    /// `/layer` and `{label="value"}`, as far as there are any.
+    pub fn place(&self) -> String {
+        let mut place = self.layer.as_ref().map_or_else(String::new, |layer| format!("/{layer}"));
+        if !self.labels.is_empty() {
+            let pairs: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+            let _ = write!(place, "{{{}}}", pairs.join(","));
+        }
+        place
+    }
+
+    /// What the rule found, in one clause.
+    pub fn limit_in_words(&self) -> String {
+        let period = self.period;
+        match self.limit {
+            Limit::BurnRate { long, .. } => {
+                format!("error budget burns {:.1}x too fast over {long}", self.burn_long)
+            }
+            Limit::BudgetConsumed { .. } => {
+                format!("{:.1}% of the {period} error budget is spent", 100.0 * (1.0 - self.budget_remaining))
+            }
+            Limit::Exhaustion { .. } => match self.exhausted_in {
+                Some(left) => format!("the {period} error budget is gone in {} at this rate", left.coarse()),
+                None => format!("the {period} error budget is gone"),
+            },
+            Limit::Latency { quantile, over } => {
+                format!("p{} over {over} is {:.2} times the latency budget", 100.0 * quantile, self.usage)
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What was decided to be told and is not delivered yet: order, retries, coalescing, dead letters.
+//!
+//! At least once, with the notification's id constant over retries. Per receiver and incident the order is kept, so a
+//! resolve never goes before its trigger. One slow receiver delays no other; pages go before tickets.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::notification::{Notification, Reason};
+use super::stable_hash;
+use super::time::{Duration, Timestamp};
+use super::{Outcome, ReceiverSpec};
+
+/// Sends under way to one receiver at the same time.
+pub const MAX_IN_FLIGHT: usize = 4;
+/// Notifications waiting for one receiver; the oldest repetition, or else the oldest ticket, gives way beyond it.
+pub const MAX_PENDING: usize = 10_000;
+/// Dead letters kept for `status`.
+pub const MAX_DEAD_LETTERS: usize = 100;
+/// A delivery that could not be made for this long is given up as a dead letter.
+pub const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
+
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_MOST: Duration = Duration::from_minutes(5);
+
+/// A send to make now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    pub notification: Arc<Notification>,
+    /// 0 for the first try.
+    pub attempt: u32,
+}
+
+/// A notification that a receiver refused for good.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeadLetter {
+    pub at: Timestamp,
+    pub receiver: String,
+    pub incident: String,
+    pub summary: String,
+    pub why: String,
+}
+
+#[derive(Debug, Clone)]
+struct Item {
+    notification: Arc<Notification>,
+    attempt: u32,
+    not_before: Timestamp,
+    in_flight: bool,
+}
+
+/// Counts of one receiver's deliveries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DeliveryCounts {
+    pub delivered: u64,
+    pub retried: u64,
+    pub rejected: u64,
+    /// Superseded by a newer state of the same incident before they could be delivered.
+    pub coalesced: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Receiver {
+    /// By incident, oldest first.
+    queues: BTreeMap<String, VecDeque<Item>>,
+    counts: DeliveryCounts,
+    last_problem: Option<String>,
+}
+
+/// All pending deliveries.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    specs: Vec<ReceiverSpec>,
+    receivers: Vec<Receiver>,
+    dead_letters: VecDeque<DeadLetter>,
+}
+
+impl Outbox {
+    pub fn new(specs: Vec<ReceiverSpec>) -> Self {
+        let receivers = specs.iter().map(|_| Receiver::default()).collect();
+        Self { specs, receivers, dead_letters: VecDeque::new() }
+    }
+
+    /// Takes a decision in. What waits for the same receiver and incident and is stale now gives way to it.
+    pub fn push(&mut self, now: Timestamp, mut notification: Notification) {
+        let index = notification.receiver;
+        let receiver = &mut self.receivers[index];
+        let queue = receiver.queues.entry(notification.incident.clone()).or_default();
+        let before = queue.len();
+        if notification.reason == Reason::Resolved {
+            // The trigger must still go first, for a receiver that forgets what it never opened; the news between may go.
+            queue.retain(|item| item.in_flight || matches!(item.notification.reason, Reason::Opened | Reason::Blind));
+        } else {
+            let opened = |item: &Item| !item.in_flight && item.notification.reason == Reason::Opened;
+            if queue.iter().any(opened) {
+                notification.reason = Reason::Opened;
+            }
+            queue.retain(|item| item.in_flight);
+        }
+        receiver.counts.coalesced += (before - queue.len()) as u64;
+        queue.push_back(Item { notification: Arc::new(notification), attempt: 0, not_before: now, in_flight: false });
+        if self.pending(index) > MAX_PENDING {
+            self.give_way(now, index);
+        }
+    }
+
+    fn give_way(&mut self, now: Timestamp, index: usize) {
+        let waiting = self.receivers[index].queues.iter();
+        let victim = waiting
+            .flat_map(|(incident, queue)| queue.iter().enumerate().map(move |(at, item)| (incident, at, item)))
+            .filter(|(_, _, item)| !item.in_flight)
+            .min_by_key(|(_, _, item)| {
+                let fresh = item.notification.reason != Reason::Repeated;
+                (fresh, item.notification.urgency, item.notification.at)
+            })
+            .map(|(incident, at, _)| (incident.clone(), at));
+        let Some((incident, at)) = victim else { return };
+        let removed = self.receivers[index].queues.get_mut(&incident).and_then(|queue| queue.remove(at));
+        if let Some(item) = removed {
+            self.bury(now, &item.notification, format!("more than {MAX_PENDING} deliveries were waiting"));
+        }
+    }
+
+    /// Hands out the sends to make now, pages first, and marks them as under way.
+    pub fn due(&mut self, now: Timestamp) -> Vec<Delivery> {
+        let mut due = Vec::new();
+        for receiver in &mut self.receivers {
+            let in_flight = receiver.queues.values().flatten().filter(|item| item.in_flight).count();
+            let heads = receiver.queues.values_mut().filter_map(VecDeque::front_mut);
+            let mut heads: Vec<&mut Item> = heads.filter(|item| !item.in_flight && item.not_before <= now).collect();
+            heads.sort_by_key(|item| (std::cmp::Reverse(item.notification.urgency), item.notification.at));
+            for item in heads.into_iter().take(MAX_IN_FLIGHT.saturating_sub(in_flight)) {
+                item.in_flight = true;
+                due.push(Delivery { notification: item.notification.clone(), attempt: item.attempt });
+            }
+        }
+        due
+    }
+
+    /// When the next retry is due, if one waits.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let heads = self.receivers.iter().flat_map(|receiver| receiver.queues.values()).filter_map(VecDeque::front);
+        heads.filter(|item| !item.in_flight).map(|item| item.not_before).min()
+    }
+
+    /// Takes the end of a send. Unknown ids are ignored: their delivery was given up meanwhile.
+    pub fn settle(&mut self, now: Timestamp, id: &str, outcome: Outcome) {
+        let Some((index, incident)) = self.find(id) else { return };
+        let receiver = &mut self.receivers[index];
+        let Some(queue) = receiver.queues.get_mut(&incident) else { return };
+        let Some(item) = queue.front_mut() else { return };
+        let settled = match outcome {
+            Outcome::Delivered => {
+                receiver.counts.delivered += 1;
+                receiver.last_problem = None;
+                None
+            }
+            Outcome::Rejected { why } => Some(why),
+            Outcome::Retry { after, why } => {
+                receiver.counts.retried += 1;
+                receiver.last_problem = Some(why.clone());
+                item.in_flight = false;
+                item.attempt += 1;
+                item.not_before = now + after.unwrap_or_else(|| backoff(id, item.attempt));
+                if now.since(item.notification.at) < GIVE_UP_AFTER {
+                    return;
+                }
+                Some(format!("given up after {GIVE_UP_AFTER}: {why}"))
+            }
+        };
+        let done = queue.pop_front();
+        if queue.is_empty() {
+            receiver.queues.remove(&incident);
+        }
+        if let (Some(item), Some(why)) = (done, settled) {
+            self.receivers[index].counts.rejected += 1;
+            self.receivers[index].last_problem = Some(why.clone());
+            self.bury(now, &item.notification, why.clone());
+            self.tell_fallback(now, &item.notification, &why);
+        }
+    }
+
+    fn find(&self, id: &str) -> Option<(usize, String)> {
+        self.receivers.iter().enumerate().find_map(|(index, receiver)| {
+            let head =
+                |queue: &VecDeque<Item>| queue.front().is_some_and(|item| item.in_flight && item.notification.id == id);
+            let (incident, _) = receiver.queues.iter().find(|(_, queue)| head(queue))?;
+            Some((index, incident.clone()))
+        })
+    }
+
+    fn bury(&mut self, now: Timestamp, notification: &Notification, why: String) {
+        if self.dead_letters.len() == MAX_DEAD_LETTERS {
+            self.dead_letters.pop_front();
+        }
+        self.dead_letters.push_back(DeadLetter {
+            at: now,
+            receiver: self.specs[notification.receiver].name.clone(),
+            incident: notification.incident.clone(),
+            summary: notification.summary.clone(),
+            why,
+        });
+    }
+
+    fn tell_fallback(&mut self, now: Timestamp, refused: &Notification, why: &str) {
+        let spec = &self.specs[refused.receiver];
+        let Some(fallback) = spec.fallback else { return };
+        let note = format!("receiver '{}' refused this: {why}", spec.name);
+        let detail = refused.detail.as_ref().map_or(note.clone(), |detail| format!("{detail}; {note}"));
+        let id = format!("sb-{:032x}", stable_hash(&[&refused.id, "fallback", &fallback.to_string()]));
+        self.push(now, Notification { id, receiver: fallback, detail: Some(detail), ..refused.clone() });
+    }
+
+    /// Deliveries waiting or under way for a receiver.
+    pub fn pending(&self, receiver: usize) -> usize {
+        self.receivers[receiver].queues.values().map(VecDeque::len).sum()
+    }
+
+    pub fn counts(&self, receiver: usize) -> &DeliveryCounts {
+        &self.receivers[receiver].counts
+    }
+
+    /// Why the last send to a receiver failed; `None` once one succeeded.
+    pub fn last_problem(&self, receiver: usize) -> Option<&str> {
+        self.receivers[receiver].last_problem.as_deref()
+    }
+
+    pub fn dead_letters(&self) -> impl Iterator<Item = &DeadLetter> {
+        self.dead_letters.iter()
+    }
+}
+
+/// Doubles from a second to five minutes, with up to a quarter less, spread by a hash of id and attempt.
+fn backoff(id: &str, attempt: u32) -> Duration {
+    let doubled = BACKOFF_FIRST.ms().saturating_mul(1 << attempt.saturating_sub(1).min(20)).min(BACKOFF_MOST.ms());
+    let spread = (stable_hash(&[id, &attempt.to_string()]) % 1000) as i64;
+    Duration::from_ms(doubled - doubled * spread / 4000)
+}

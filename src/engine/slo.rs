@@ -1,0 +1,317 @@
+//! One SLO's memory: the requests its series counted, and what its rules ask of them.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::histogram::Labels;
+use super::rule::{Limit, Rule};
+use super::sli::{Between, Good, Misfit, SloSpec, Traffic, quantile_s};
+use super::time::{Duration, Timestamp};
+use super::window::{Age, History};
+
+/// Quantiles in messages and status are those of the last ten minutes.
+pub const QUANTILE_WINDOW: Duration = Duration::from_minutes(10);
+
+/// An SLO whose histograms come in more shapes than this is misconfigured; further shapes are refused.
+pub const MAX_LAYOUTS: usize = 8;
+
+/// Usages beyond this are cut to it, so that an exhausted budget stays a number.
+const MAX_USAGE: f64 = 1e6;
+
+/// Columns of an SLO's history. The third counts the slots with a measured increase: the share of a window that was
+/// seen is a difference of it.
+const GOOD: usize = 0;
+const TOTAL: usize = 1;
+
+/// What is known of an SLO at the newest slot. Only `Ok` and `Idle` may lower a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sight {
+    /// Measured, with requests.
+    Ok,
+    /// Measured, and there were no requests since the poll before.
+    Idle,
+    /// Never seen yet.
+    Unborn,
+    /// Was there, and is absent from the source's answer.
+    Lost,
+    /// The source said that its answer may be incomplete.
+    Partial,
+    /// The source did not answer.
+    Blind,
+    /// Its series are there, but their bounds cannot measure the budget.
+    Unmeasurable,
+}
+
+/// Windows in slots, worked out once per rule.
+#[derive(Debug, Clone, Copy)]
+pub struct Windows {
+    pub long: Age,
+    pub short: Age,
+    pub period: Age,
+}
+
+/// The numbers behind one evaluation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measurement {
+    pub usage: f64,
+    /// See [`super::stage::Evidence::proven_usage`].
+    pub proven_usage: f64,
+    pub long: Traffic,
+    pub short: Traffic,
+}
+
+/// A set of bounds and the requests its series counted.
+#[derive(Debug, Clone)]
+struct Layout {
+    bounds: Arc<[f64]>,
+    good: Result<Good, Misfit>,
+    /// Increases of all series with these bounds, by bucket, since the beginning.
+    sums: Vec<f64>,
+    /// `sums` over time, for quantiles.
+    history: Option<History>,
+}
+
+/// The state of one SLO, or of one combination of its `by` labels.
+#[derive(Debug, Clone)]
+pub struct Slo {
+    /// Index into the spec's SLOs.
+    pub template: usize,
+    /// The values of its `by` labels.
+    pub labels: Labels,
+    pub sight: Sight,
+    /// Since when `sight` is what it is.
+    pub sight_since: Timestamp,
+    layouts: Vec<Layout>,
+    counters: History,
+    seen_slots: f64,
+    /// The newest slot number in which a series was present, or measured.
+    present_slot: i64,
+    measured_slot: i64,
+    quantile_age: Age,
+}
+
+impl Windows {
+    pub fn new(limit: &Limit, period: Duration, interval: Duration) -> Self {
+        let age = |window: Option<Duration>| Age::in_slots(window.unwrap_or(period).in_slots(interval));
+        Self { long: age(limit.long_window()), short: age(limit.short_window()), period: age(None) }
+    }
+}
+
+impl Slo {
+    pub fn new(template: usize, labels: Labels, spec: &SloSpec, interval: Duration, born: Timestamp) -> Self {
+        let windows = spec.rules.iter().filter_map(|rule| rule.limit.long_window());
+        let longest = windows.fold(spec.period, Duration::max);
+        Self {
+            template,
+            labels,
+            sight: Sight::Unborn,
+            sight_since: born,
+            layouts: Vec::new(),
+            counters: History::new(3, longest.in_slots(interval)),
+            seen_slots: 0.0,
+            present_slot: i64::MIN,
+            measured_slot: i64::MIN,
+            quantile_age: Age::in_slots(QUANTILE_WINDOW.in_slots(interval)),
+        }
+    }
+
+    /// Finds or adds the layout with these bounds; `None` beyond [`MAX_LAYOUTS`].
+    /// `quantile_window` is zero where nobody asks for quantiles.
+    pub fn layout(
+        &mut self,
+        spec: &SloSpec,
+        bounds: &Arc<[f64]>,
+        interval: Duration,
+        quantile_window: Duration,
+    ) -> Option<usize> {
+        if let Some(known) = self.layouts.iter().position(|layout| layout.bounds == *bounds) {
+            return Some(known);
+        }
+        if self.layouts.len() == MAX_LAYOUTS {
+            return None;
+        }
+        let history =
+            (!quantile_window.is_zero()).then(|| History::new(bounds.len(), quantile_window.in_slots(interval)));
+        self.layouts.push(Layout {
+            bounds: bounds.clone(),
+            good: Good::locate(spec.budget_s, bounds, spec.between),
+            sums: vec![0.0; bounds.len()],
+            history,
+        });
+        Some(self.layouts.len() - 1)
+    }
+
+    /// Notes that a series of `layout` is present in `slot` and hands out the sums its increases go to.
+    pub fn sums_of(&mut self, slot: i64, layout: usize) -> &mut [f64] {
+        self.present_slot = slot;
+        &mut self.layouts[layout].sums
+    }
+
+    /// Notes that an increase of a series of `layout` was measured in `slot`.
+    pub fn note_measured(&mut self, slot: i64, layout: usize) {
+        if self.layouts[layout].good.is_ok() {
+            self.measured_slot = slot;
+        }
+    }
+
+    /// Ends a slot for which the source answered: the sums so far become the slot's row.
+    pub fn close_slot(&mut self, slot: i64, at: Timestamp, partial: bool) {
+        let present = self.present_slot == slot;
+        let measured = self.measured_slot == slot;
+        let total_before = self.counters.newest().get(TOTAL).copied();
+        if measured {
+            self.seen_slots += 1.0;
+        }
+        let mut row = [0.0, 0.0, self.seen_slots];
+        for layout in &mut self.layouts {
+            if let Ok(good) = layout.good {
+                row[GOOD] += good.count(&layout.sums);
+                row[TOTAL] += layout.sums[layout.sums.len() - 1];
+            }
+        }
+        if present || !self.counters.is_empty() {
+            self.counters.push(slot, &row);
+            for layout in &mut self.layouts {
+                if let Some(history) = &mut layout.history {
+                    history.push(slot, &layout.sums);
+                }
+            }
+        }
+        let sight = match (present, self.counters.is_empty()) {
+            (_, _) if partial => Sight::Partial,
+            (true, _) if self.misfit().is_some() => Sight::Unmeasurable,
+            (true, _) if total_before.is_none_or(|before| row[TOTAL] > before) => Sight::Ok,
+            (true, _) => Sight::Idle,
+            (false, true) => Sight::Unborn,
+            (false, false) => Sight::Lost,
+        };
+        self.see(sight, at);
+    }
+
+    pub fn see(&mut self, sight: Sight, at: Timestamp) {
+        if self.sight != sight {
+            self.sight = sight;
+            self.sight_since = at;
+        }
+    }
+
+    /// Whether a series was present in `slot`, the newest.
+    pub fn is_present(&self, slot: i64) -> bool {
+        self.present_slot == slot
+    }
+
+    /// What keeps the SLO from being measured, if no layout can.
+    pub fn misfit(&self) -> Option<Misfit> {
+        let mut misfits = self.layouts.iter().map(|layout| layout.good.err());
+        let first = misfits.next()??;
+        misfits.all(|misfit| misfit.is_some()).then_some(first)
+    }
+
+    /// Requests over the last `window`.
+    pub fn traffic(&self, window: Age) -> Traffic {
+        let ([now_good, now_total, now_seen], [good, total, seen]) = (self.counters.newest(), self.counters.at(window))
+        else {
+            return Traffic::default();
+        };
+        let coverage = ((now_seen - seen) / window.slots().max(1) as f64).min(1.0);
+        Traffic { good: now_good - good, total: now_total - total, coverage }
+    }
+
+    /// Share of the period's error budget that is spent: 1 is all of it.
+    pub fn consumed(&self, spec: &SloSpec, period: Age) -> f64 {
+        self.traffic(period).burn(spec.allowed_ratio())
+    }
+
+    /// The `q`-quantile over the last `window`, in seconds.
+    pub fn quantile_s(&self, q: f64, window: Age) -> Option<f64> {
+        let increases = self.layouts.iter().filter_map(|layout| {
+            let history = layout.history.as_ref()?;
+            let (now, then) = (history.newest(), history.at(window));
+            let counts: Vec<f64> = now.iter().zip(then).map(|(now, then)| now - then).collect();
+            (counts.last().copied().unwrap_or(0.0) > 0.0).then_some((&layout.bounds, counts))
+        });
+        let mut increases: Vec<_> = increases.collect();
+        match increases.len() {
+            0 => None,
+            1 => quantile_s(q, increases[0].0, &increases[0].1),
+            _ => {
+                let (bounds, counts) = merge(&mut increases);
+                quantile_s(q, &bounds, &counts)
+            }
+        }
+    }
+
+    /// p50, p95 and p99 of the last ten minutes, in seconds.
+    pub fn quantiles_s(&self) -> Option<[f64; 3]> {
+        let quantile = |q| self.quantile_s(q, self.quantile_age);
+        Some([quantile(0.5)?, quantile(0.95)?, quantile(0.99)?])
+    }
+
+    /// How much of the rule's limit is in use.
+    pub fn measure(&self, spec: &SloSpec, rule: &Rule, windows: Windows) -> Measurement {
+        let allowed = spec.allowed_ratio();
+        let long = self.traffic(windows.long);
+        let short = if windows.short == windows.long { long } else { self.traffic(windows.short) };
+        // What usage would be, were the bad ratio of the rule's traffic `bad_ratio`.
+        let usage_at = |bad_ratio: f64| match rule.limit {
+            Limit::BurnRate { factor, .. } => (bad_ratio / allowed).min(short.burn(allowed)) / factor,
+            Limit::BudgetConsumed { share } => bad_ratio / allowed / share,
+            Limit::Exhaustion { within, .. } => {
+                let burn = bad_ratio / allowed;
+                let remaining = (1.0 - self.consumed(spec, windows.period)).max(0.0);
+                if burn > 0.0 { within.secs() * burn / (remaining * spec.period.secs()) } else { 0.0 }
+            }
+            Limit::Latency { quantile, .. } => {
+                self.quantile_s(quantile, windows.long).map_or(0.0, |found_s| found_s / spec.budget_s)
+            }
+        };
+        let usage = usage_at(long.bad_ratio()).min(MAX_USAGE);
+        let proven_usage = if long.total < rule.min_events || long.bad() < rule.min_bad {
+            0.0
+        } else if let Some(z) = rule.confidence_z {
+            usage_at(long.bad_ratio_at_least(z)).min(MAX_USAGE)
+        } else {
+            usage
+        };
+        Measurement { usage, proven_usage, long, short }
+    }
+
+    /// Bytes of the windows on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let layouts = self.layouts.iter();
+        let layouts: usize =
+            layouts.map(|layout| layout.sums.len() * 8 + layout.history.as_ref().map_or(0, History::heap_bytes)).sum();
+        self.counters.heap_bytes() + layouts
+    }
+}
+
+/// Adds cumulative counts of different bounds up over all bounds there are. A layout without some bound has no more
+/// below it than at its own next lower one: what is unknown counts as slower.
+fn merge(layouts: &mut [(&Arc<[f64]>, Vec<f64>)]) -> (Vec<f64>, Vec<f64>) {
+    let mut bounds: Vec<f64> = layouts.iter().flat_map(|(bounds, _)| bounds.iter().copied()).collect();
+    bounds.sort_by(f64::total_cmp);
+    bounds.dedup();
+    let below = |bound: f64, own: &[f64], counts: &[f64]| match own.partition_point(|b| *b <= bound) {
+        0 => 0.0,
+        upto => counts[upto - 1],
+    };
+    let counts = bounds.iter().map(|bound| layouts.iter().map(|(own, counts)| below(*bound, own, counts)).sum());
+    let counts = counts.collect();
+    (bounds, counts)
+}
+
+/// The window that quantiles need rows for: the messages' own, and the longest of a latency rule.
+pub fn quantile_window(spec: &SloSpec) -> Duration {
+    let asked = spec.rules.iter().filter_map(|rule| match rule.limit {
+        Limit::Latency { over, .. } => Some(over),
+        _ => None,
+    });
+    asked.fold(QUANTILE_WINDOW, Duration::max)
+}
+
+/// Bounds around the budget that a source must hand over for `spec`, where it need not hand over all.
+pub fn needs_all_bounds(spec: &SloSpec) -> bool {
+    spec.between != Between::Refuse || spec.rules.iter().any(|rule| matches!(rule.limit, Limit::Latency { .. }))
+}

@@ -1,0 +1,85 @@
+//! All that the engine must know: the validated configuration without the world around it.
+
+use std::fmt;
+
+use super::route::Route;
+use super::sli::SloSpec;
+use super::time::Duration;
+
+/// What the engine runs.
+#[derive(Debug, Clone, Default)]
+pub struct Spec {
+    /// Distance of two slots.
+    pub interval: Duration,
+    /// The source counts as out of sight after this many slots without an answer.
+    pub blind_after: u32,
+    pub slos: Vec<SloSpec>,
+    /// Labels beside `journey` whose values split a journey's alerts into incidents.
+    pub group_by: Vec<String>,
+    pub route: Route,
+    pub receivers: Vec<ReceiverSpec>,
+}
+
+/// What the engine knows of a receiver.
+#[derive(Debug, Clone)]
+pub struct ReceiverSpec {
+    pub name: String,
+    /// Index of the receiver that is told what this one refuses for good.
+    pub fallback: Option<usize>,
+}
+
+/// How a send ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Delivered,
+    /// Worth another try; not before `after` if the receiver said so.
+    Retry {
+        after: Option<Duration>,
+        why: String,
+    },
+    /// Refused for good. The reason is free of secrets.
+    Rejected {
+        why: String,
+    },
+}
+
+impl Spec {
+    /// How far back the engine's windows reach: what a backfill must cover.
+    pub fn longest_window(&self) -> Duration {
+        let windows = |slo: &SloSpec| {
+            slo.rules.iter().filter_map(|rule| rule.limit.long_window()).fold(slo.period, Duration::max)
+        };
+        self.slos.iter().map(windows).max().unwrap_or_default()
+    }
+}
+
+impl SloSpec {
+    /// `journey/layer`, or the journey alone where it is measured as its users feel it.
+    pub fn place(&self) -> String {
+        match &self.layer {
+            Some(layer) => format!("{}/{layer}", self.journey),
+            None => self.journey.clone(),
+        }
+    }
+
+    /// The value of a label that routes match on.
+    pub fn routing_label(&self, name: &str) -> Option<&str> {
+        match name {
+            "journey" => Some(&self.journey),
+            "layer" => self.layer.as_deref(),
+            "tier" => self.tier.as_deref(),
+            "owner" => self.owner.as_deref(),
+            _ => self.labels.get(name).map(String::as_str),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Delivered => f.write_str("delivered"),
+            Outcome::Retry { why, .. } => write!(f, "to be retried: {why}"),
+            Outcome::Rejected { why } => write!(f, "rejected: {why}"),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The engine as seen from outside: what `status`, the metrics and the terminal show.
+
+use serde::Serialize;
+
+use super::alert::AlertRecord;
+use super::histogram::Labels;
+use super::incident::IncidentRecord;
+use super::machine::{Engine, Missed};
+use super::notification::HeldBack;
+use super::outbox::{DeadLetter, DeliveryCounts};
+use super::rule::{Limit, Stage, Urgency};
+use super::slo::Sight;
+use super::time::{Duration, Timestamp};
+use super::window::Age;
+
+/// Everything at one slot, in a stable order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct View {
+    /// The newest slot that was counted in; `None` before the first answer.
+    pub at: Option<Timestamp>,
+    pub interval: Duration,
+    pub source: SourceView,
+    pub slos: Vec<SloView>,
+    /// Alerts that stand.
+    pub alerts: Vec<AlertRecord>,
+    /// Incidents that are open.
+    pub incidents: Vec<IncidentRecord>,
+    pub held_back: HeldBack,
+    pub missed: Missed,
+    pub evaluations: u64,
+    pub receivers: Vec<ReceiverView>,
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceView {
+    /// Whether the newest poll was answered.
+    pub up: bool,
+    pub last_answer: Option<Timestamp>,
+    /// Polls without a usable answer since.
+    pub failed_in_a_row: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SloView {
+    pub journey: String,
+    pub layer: Option<String>,
+    pub labels: Labels,
+    pub owner: Option<String>,
+    pub sight: Sight,
+    pub sight_since: Timestamp,
+    /// Why it cannot be measured, where it cannot.
+    pub problem: Option<String>,
+    pub budget_ms: f64,
+    pub objective_ppm: u32,
+    pub period: Duration,
+    /// Requests over the period, and those over the latency budget.
+    pub events: f64,
+    pub bad_events: f64,
+    /// Share of the period's error budget that is left; negative once overspent.
+    pub budget_remaining: f64,
+    /// Share of the period that was seen.
+    pub coverage: f64,
+    /// p50, p95 and p99 of the last ten minutes.
+    pub quantiles_ms: Option<[f64; 3]>,
+    /// Every window a rule looks at, shortest first.
+    pub windows: Vec<WindowView>,
+    pub rules: Vec<RuleView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WindowView {
+    pub window: Duration,
+    pub burn_rate: f64,
+    pub coverage: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RuleView {
+    pub rule: String,
+    pub urgency: Urgency,
+    pub limit: Limit,
+    /// Share of the limit in use at the last evaluation.
+    pub usage: f64,
+    pub stage: Option<Stage>,
+    /// Evaluations in a row over the lowest threshold, out of `consecutive`, for an alert that does not stand yet.
+    pub pending: u32,
+    pub consecutive: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReceiverView {
+    pub name: String,
+    pub pending: usize,
+    #[serde(flatten)]
+    pub counts: DeliveryCounts,
+    /// Why the last send failed, until one succeeds.
+    pub problem: Option<String>,
+}
+
+impl Engine {
+    pub fn view(&self) -> View {
+        // As the configuration has them; instances were added as they appeared.
+        let mut order: Vec<usize> = (0..self.slos.len()).collect();
+        order.sort_by_key(|index| (self.slos[*index].template, &self.slos[*index].labels));
+        let standing = self.standing.iter().filter_map(|key| self.rules[key.slo][key.rule].standing());
+        let receivers = self.spec.receivers.iter().enumerate().map(|(index, receiver)| ReceiverView {
+            name: receiver.name.clone(),
+            pending: self.outbox.pending(index),
+            counts: self.outbox.counts(index).clone(),
+            problem: self.outbox.last_problem(index).map(str::to_string),
+        });
+        View {
+            at: self.newest_slot(),
+            interval: self.spec.interval,
+            source: SourceView {
+                up: self.last_answer.is_some() && self.failed_in_a_row == 0,
+                last_answer: self.last_answer,
+                failed_in_a_row: self.failed_in_a_row,
+            },
+            slos: order.into_iter().map(|index| self.slo_view(index)).collect(),
+            alerts: standing.cloned().collect(),
+            incidents: self.incidents.values().map(|incident| incident.record.clone()).collect(),
+            held_back: self.held_back,
+            missed: self.missed,
+            evaluations: self.evaluations,
+            receivers: receivers.collect(),
+            dead_letters: self.outbox.dead_letters().cloned().collect(),
+        }
+    }
+
+    fn slo_view(&self, index: usize) -> SloView {
+        let slo = &self.slos[index];
+        let spec = &self.spec.slos[slo.template];
+        let traffic = |window: Duration| slo.traffic(Age::in_slots(window.in_slots(self.spec.interval)));
+        let period = traffic(spec.period);
+        let limits = spec.rules.iter().map(|rule| rule.limit);
+        let mut windows: Vec<Duration> =
+            limits.flat_map(|limit| [limit.short_window(), limit.long_window()]).flatten().collect();
+        windows.sort();
+        windows.dedup();
+        let windows = windows.into_iter().map(|window| WindowView {
+            window,
+            burn_rate: traffic(window).burn(spec.allowed_ratio()),
+            coverage: traffic(window).coverage,
+        });
+        let rules = spec.rules.iter().zip(&self.rules[index]).map(|(rule, state)| RuleView {
+            rule: rule.name.clone(),
+            urgency: rule.urgency,
+            limit: rule.limit,
+            usage: state.usage,
+            stage: state.machine.stage(),
+            pending: if state.machine.stage().is_some() { 0 } else { state.machine.pending() },
+            consecutive: rule.consecutive,
+        });
+        SloView {
+            journey: spec.journey.clone(),
+            layer: spec.layer.clone(),
+            labels: slo.labels.clone(),
+            owner: spec.owner.clone(),
+            sight: slo.sight,
+            sight_since: slo.sight_since,
+            problem: slo.misfit().map(|misfit| misfit.to_string()),
+            budget_ms: spec.budget_s * 1000.0,
+            objective_ppm: spec.objective_ppm,
+            period: spec.period,
+            events: period.total,
+            bad_events: period.bad(),
+            budget_remaining: 1.0 - period.burn(spec.allowed_ratio()),
+            coverage: period.coverage,
+            quantiles_ms: slo.quantiles_s().map(|quantiles| quantiles.map(|s| s * 1000.0)),
+            windows: windows.collect(),
+            rules: rules.collect(),
+        }
+    }
+}
