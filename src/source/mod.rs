@@ -15,3 +15,4 @@ mod gather;
 mod series;
 
 pub use error::SourceError;
+pub mod feed;
