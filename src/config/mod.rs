@@ -3,6 +3,7 @@
 //! Loading is whole or nothing. It never stops at the first mistake: every diagnostic of every file is collected,
 //! each with file, line and column, what was expected and the nearest valid name.
 
+pub mod cron;
 pub mod promql;
 pub mod quote;
 pub mod secret;
