@@ -81,7 +81,7 @@ impl Cron {
         let words: Vec<(usize, &str)> =
             text.split_ascii_whitespace().map(|word| (word.as_ptr() as usize - text.as_ptr() as usize, word)).collect();
         let (second, rest) = match words.as_slice() {
-            [rest @ ..] if rest.len() == 5 => ((0, "0"), rest),
+            rest if rest.len() == 5 => ((0, "0"), rest),
             [second, rest @ ..] if rest.len() == 5 => (*second, rest),
             words => {
                 let message = format!(
