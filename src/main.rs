@@ -1,1 +1,3 @@
+//! The `slowburn` command.
+
 fn main() {}
