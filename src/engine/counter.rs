@@ -30,6 +30,16 @@ impl Counter {
         Self { last: vec![0.0; buckets].into_boxed_slice(), last_slot: None }
     }
 
+    /// The same series with other bounds. Buckets that both have go on from their last value; one that is new goes with
+    /// the bucket below it, so that what is unknown counts as slower.
+    pub fn with_bounds(&self, old: &[f64], new: &[f64]) -> Self {
+        let last = new.iter().map(|bound| {
+            let known = old.iter().position(|known| known == bound);
+            known.map_or(f64::NAN, |bucket| self.last[bucket])
+        });
+        Self { last: last.collect(), last_slot: self.last_slot }
+    }
+
     /// Takes the cumulative counts of slot number `slot` and adds their increases to `sums`, bucket by bucket.
     /// Returns whether an increase could be measured: a first sample, or one after more than `lookback_slots` of
     /// absence, only sets the baseline, unless `born_at_zero`.
@@ -50,8 +60,11 @@ impl Counter {
         let measured = known || (never_seen && born_at_zero);
         if measured {
             let reset = self.last.iter().zip(counts).any(|(last, count)| count < last);
+            let mut below = 0.0;
             for ((sum, last), count) in sums.iter_mut().zip(self.last.iter()).zip(counts) {
-                *sum += if reset { *count } else { count - last };
+                let increase = if reset { *count } else { count - last };
+                below = if increase.is_nan() { below } else { increase };
+                *sum += below;
             }
         }
         self.last.copy_from_slice(counts);
@@ -94,6 +107,18 @@ mod tests {
         check(false, &[(1, 100.0), (12, 130.0), (13, 131.0)], &[none, none, Some(1.0)]);
         // Born late from zero, but a return is no birth.
         check(true, &[(1, 7.0), (2, 9.0), (30, 500.0)], &[Some(7.0), Some(2.0), none]);
+    }
+
+    #[test]
+    fn shared_buckets_go_on_under_new_bounds() {
+        let mut counter = Counter::new(3);
+        counter.advance(1, &[10.0, 20.0, 30.0], 10, false, &mut [0.0; 3]);
+        let mut counter = counter.with_bounds(&[0.1, 0.2, f64::INFINITY], &[0.1, 0.15, 0.2, f64::INFINITY]);
+        let mut sums = [0.0; 4];
+        assert!(counter.advance(2, &[12.0, 19.0, 25.0, 36.0], 10, false, &mut sums));
+        assert_eq!(sums, [2.0, 2.0, 5.0, 6.0], "the new bucket goes with the one below");
+        counter.advance(3, &[13.0, 21.0, 28.0, 40.0], 10, false, &mut sums);
+        assert_eq!(sums, [3.0, 4.0, 8.0, 10.0], "and has a baseline of its own from then on");
     }
 
     #[test]

@@ -61,8 +61,9 @@ pub enum Effect {
 /// Facts about the data itself.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
-    /// A series changed its bounds in mid-window; it counts anew from here and burned nothing.
-    LayoutChanged { slo: String, series: Labels, bounds: usize },
+    /// A series changed its bounds in mid-window. It burned nothing by that: it goes on where the bounds around the
+    /// budget stay, and counts anew where they do not.
+    LayoutChanged { slo: String, bounds: usize },
     /// The bounds of an SLO's histogram cannot measure its budget.
     Unmeasurable { slo: String, why: String },
     /// A combination of `by` labels, or a layout, beyond the limit is not watched.
@@ -76,11 +77,18 @@ pub enum Report {
 struct Series {
     slo: u32,
     layout: u32,
+    line: u32,
+    /// Whether it is the one of its line that was seen last.
+    current: bool,
     counter: Counter,
 }
 
-/// Sources bind series by template, then labels; a series that changed its bounds has an entry for each.
-type SeriesIndex = BTreeMap<Labels, Vec<(Arc<[f64]>, SeriesId)>>;
+/// All series of the same labels: one for each set of bounds they ever had.
+#[derive(Debug, Clone)]
+struct Line {
+    number: u32,
+    layouts: Vec<(Arc<[f64]>, SeriesId)>,
+}
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
@@ -95,7 +103,11 @@ pub struct Engine {
     instances: Vec<BTreeMap<Labels, usize>>,
     series: Vec<Series>,
     free: Vec<SeriesId>,
-    index: Vec<SeriesIndex>,
+    /// The current series of each line.
+    lines: Vec<SeriesId>,
+    free_lines: Vec<u32>,
+    /// By template.
+    index: Vec<BTreeMap<Labels, Line>>,
     lookback_slots: i64,
     quantiles: bool,
     newest_slot: Option<Timestamp>,
@@ -133,6 +145,8 @@ impl Engine {
             instances: vec![BTreeMap::new(); spec.slos.len()],
             series: Vec::new(),
             free: Vec::new(),
+            lines: Vec::new(),
+            free_lines: Vec::new(),
             index: vec![BTreeMap::new(); spec.slos.len()],
             lookback_slots: LOOKBACK.in_slots(spec.interval).max(1),
             quantiles: true,
@@ -216,7 +230,10 @@ impl Engine {
         let number = slot.slot_number(self.spec.interval);
         let watching = self.newest_slot.is_some();
         for (id, at) in &snapshot.rows {
-            let Series { slo, layout, counter } = &mut self.series[id.0 as usize];
+            if !self.series[id.0 as usize].current {
+                self.take_over(*id, number);
+            }
+            let Series { slo, layout, counter, .. } = &mut self.series[id.0 as usize];
             let slo = &mut self.slos[*slo as usize];
             let (at, layout) = (*at as usize, *layout as usize);
             let born_at_zero = watching && self.spec.slos[slo.template].new_series == NewSeries::Zero;

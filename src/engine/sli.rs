@@ -105,6 +105,14 @@ impl Good {
         }
     }
 
+    /// The bounds that are read, in seconds: one, or the two around the budget.
+    pub fn bounds_s(self, bounds: &[f64]) -> [f64; 2] {
+        match self {
+            Good::At(bucket) => [bounds[bucket]; 2],
+            Good::Between { upper, .. } => [if upper == 0 { 0.0 } else { bounds[upper - 1] }, bounds[upper]],
+        }
+    }
+
     /// Good requests among cumulative counts (or increases) in the order of the bounds.
     pub fn count(self, counts: &[f64]) -> f64 {
         match self {

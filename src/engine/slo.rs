@@ -143,6 +143,19 @@ impl Slo {
         Some(self.layouts.len() - 1)
     }
 
+    /// Whether good requests are read off the same bounds in both layouts.
+    pub fn same_good(&self, old: usize, new: usize) -> bool {
+        let [old, new] = [old, new].map(|layout| {
+            let Layout { bounds, good, .. } = &self.layouts[layout];
+            good.ok().map(|good| good.bounds_s(bounds))
+        });
+        old.is_some() && old == new
+    }
+
+    pub fn bounds(&self, layout: usize) -> &[f64] {
+        &self.layouts[layout].bounds
+    }
+
     /// Notes that a series of `layout` is present in `slot` and hands out the sums its increases go to.
     pub fn sums_of(&mut self, slot: i64, layout: usize) -> &mut [f64] {
         self.present_slot = slot;

@@ -1,7 +1,10 @@
 //! From what sources hand over to what the engine takes in.
 
 use crate::engine::Engine;
-use crate::engine::histogram::{Poll, Snapshot};
+use crate::engine::histogram::{Poll, SeriesId, Snapshot};
+use crate::engine::time::Timestamp;
+
+use super::prometheus::{History, HistorySeries};
 
 /// Binds a poll's series to the engine's and fills `snapshot` with them. Series beyond a limit are left out; the
 /// engine reports them.
@@ -13,5 +16,34 @@ pub fn bind(engine: &mut Engine, poll: &Poll, snapshot: &mut Snapshot) {
         if let Some(series) = engine.bind(*template, &histogram.labels, &histogram.bounds) {
             snapshot.push(series, &histogram.counts);
         }
+    }
+}
+
+/// Goes through a slice of history slot by slot, as polls at those slots would have seen it. `each` steps the engine
+/// with the snapshot; it says `false` to stop.
+pub fn feed(engine: &mut Engine, history: &History, mut each: impl FnMut(&mut Engine, Timestamp, &Snapshot) -> bool) {
+    engine.forget_ended();
+    let bound: Vec<(SeriesId, &HistorySeries)> = history
+        .series
+        .iter()
+        .filter_map(|series| Some((engine.bind(series.slo, &series.labels, &series.bounds)?, series)))
+        .collect();
+    let mut snapshot = Snapshot::default();
+    let mut slot = history.from;
+    for number in 0..history.slots {
+        snapshot.clear();
+        snapshot.partial = history.partial;
+        for (id, series) in &bound {
+            let buckets = series.bounds.len();
+            let counts = &series.counts[number * buckets..][..buckets];
+            // A slot without the series is NaN in all its columns.
+            if !counts[0].is_nan() {
+                snapshot.push(*id, counts);
+            }
+        }
+        if !each(engine, slot, &snapshot) {
+            return;
+        }
+        slot += history.step;
     }
 }

@@ -4,6 +4,8 @@
 
 pub mod error;
 
+pub mod feed;
+
 pub mod plan;
 
 pub mod prometheus;
@@ -15,4 +17,3 @@ mod gather;
 mod series;
 
 pub use error::SourceError;
-pub mod feed;

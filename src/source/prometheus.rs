@@ -9,6 +9,8 @@ mod columns;
 
 mod history;
 
+mod slices;
+
 use std::sync::Arc;
 
 use crate::clock::Deadline;
@@ -24,6 +26,7 @@ use super::plan::{MetricRequest, Plan};
 use super::series::{Bounded, PollBuilder};
 
 pub use self::history::{Detail, History, HistorySeries, MAX_SLOTS, slots_per_slice};
+pub use self::slices::Slices;
 
 /// More series than this of one metric are left out, and the answer counts as partial.
 const MAX_SERIES: usize = 50_000;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Report, Series};
+use super::{Engine, Line, Report, Series};
 use crate::engine::alert::RuleState;
 use crate::engine::counter::Counter;
 use crate::engine::histogram::{Labels, SeriesId};
@@ -15,52 +15,73 @@ impl Engine {
     /// `None` if it is beyond a limit, which is reported.
     pub fn bind(&mut self, template: usize, labels: &Labels, bounds: &Arc<[f64]>) -> Option<SeriesId> {
         let known = self.index[template].get(labels);
-        if let Some((_, id)) = known.and_then(|layouts| layouts.iter().find(|(known, _)| known == bounds)) {
+        if let Some((_, id)) = known.and_then(|line| line.layouts.iter().find(|(known, _)| known == bounds)) {
             return Some(*id);
         }
-        let changed = known.is_some_and(|layouts| layouts.iter().any(|(_, id)| self.is_recent(*id)));
+        let line = known.map(|line| line.number);
         let slo = self.instance(template, labels)?;
-        let spec = self.spec.clone();
-        let window = match self.quantiles
-            || spec.slos[template].rules.iter().any(|rule| matches!(rule.limit, Limit::Latency { .. }))
-        {
-            true => quantile_window(&spec.slos[template]),
-            false => Duration::ZERO,
-        };
-        let place = || spec.slos[template].place();
-        let had_misfit = self.slos[slo].misfit();
-        let Some(layout) = self.slos[slo].layout(&spec.slos[template], bounds, spec.interval, window) else {
-            let why = "its histograms come in too many different bounds".to_string();
-            self.reports.push(Report::Refused { slo: place(), series: labels.clone(), why });
-            return None;
-        };
-        if let (None, Some(misfit)) = (had_misfit, self.slos[slo].misfit()) {
-            self.reports.push(Report::Unmeasurable { slo: place(), why: misfit.to_string() });
-        }
-        if changed {
-            self.reports.push(Report::LayoutChanged { slo: place(), series: labels.clone(), bounds: bounds.len() });
-        }
-        let series = Series { slo: slo as u32, layout: layout as u32, counter: Counter::new(bounds.len()) };
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.series[id.0 as usize] = series;
-                id
+        let layout = self.layout(slo, template, labels, bounds)?;
+        let id = self.free.pop().unwrap_or(SeriesId(self.series.len() as u32));
+        let current = line.is_none();
+        let line = line.unwrap_or_else(|| match self.free_lines.pop() {
+            Some(free) => {
+                self.lines[free as usize] = id;
+                free
             }
             None => {
-                self.series.push(series);
-                SeriesId(self.series.len() as u32 - 1)
+                self.lines.push(id);
+                self.lines.len() as u32 - 1
             }
-        };
-        self.index[template].entry(labels.clone()).or_default().push((bounds.clone(), id));
+        });
+        let counter = Counter::new(bounds.len());
+        let series = Series { slo: slo as u32, layout: layout as u32, line, current, counter };
+        match self.series.get_mut(id.0 as usize) {
+            Some(free) => *free = series,
+            None => self.series.push(series),
+        }
+        let entry = self.index[template].entry(labels.clone()).or_insert(Line { number: line, layouts: Vec::new() });
+        entry.layouts.push((bounds.clone(), id));
         Some(id)
     }
 
-    fn is_recent(&self, id: SeriesId) -> bool {
-        let newest = self.newest_slot.map(|newest| newest.slot_number(self.spec.interval));
-        match (self.series[id.0 as usize].counter.last_slot(), newest) {
-            (Some(last), Some(newest)) => newest - last <= self.lookback_slots,
-            _ => false,
+    fn layout(&mut self, slo: usize, template: usize, labels: &Labels, bounds: &Arc<[f64]>) -> Option<usize> {
+        let spec = &self.spec.slos[template];
+        let asked = spec.rules.iter().any(|rule| matches!(rule.limit, Limit::Latency { .. }));
+        let window = if self.quantiles || asked { quantile_window(spec) } else { Duration::ZERO };
+        let had_misfit = self.slos[slo].misfit();
+        let Some(layout) = self.slos[slo].layout(spec, bounds, self.spec.interval, window) else {
+            let why = "its histograms come in too many different bounds".to_string();
+            self.reports.push(Report::Refused { slo: spec.place(), series: labels.clone(), why });
+            return None;
+        };
+        if let (None, Some(misfit)) = (had_misfit, self.slos[slo].misfit()) {
+            self.reports.push(Report::Unmeasurable { slo: spec.place(), why: misfit.to_string() });
         }
+        Some(layout)
+    }
+
+    /// Makes a series that has other bounds than before the current one of its labels. It goes on from where the one
+    /// before stood if the bounds around the budget are in both; were one of them new, it would take all that went on
+    /// below it for slow.
+    pub(super) fn take_over(&mut self, id: SeriesId, slot: i64) {
+        let line = self.series[id.0 as usize].line as usize;
+        let old = std::mem::replace(&mut self.lines[line], id);
+        self.series[old.0 as usize].current = false;
+        self.series[id.0 as usize].current = true;
+        let (old, new) = (&self.series[old.0 as usize], &self.series[id.0 as usize]);
+        let slo = &self.slos[new.slo as usize];
+        let (old_layout, new_layout) = (old.layout as usize, new.layout as usize);
+        let recent = old.counter.last_slot().is_some_and(|last| slot - last <= self.lookback_slots);
+        let counter = if recent && slo.same_good(old_layout, new_layout) {
+            old.counter.with_bounds(slo.bounds(old_layout), slo.bounds(new_layout))
+        } else {
+            Counter::new(slo.bounds(new_layout).len())
+        };
+        if recent {
+            let slo = self.spec.slos[slo.template].place();
+            self.reports.push(Report::LayoutChanged { slo, bounds: new.counter.buckets() });
+        }
+        self.series[id.0 as usize].counter = counter;
     }
 
     fn instance(&mut self, template: usize, labels: &Labels) -> Option<usize> {
@@ -98,15 +119,14 @@ impl Engine {
         let series = &self.series;
         let ended = |id: SeriesId| series[id.0 as usize].counter.last_slot().is_some_and(|last| last < oldest);
         for index in &mut self.index {
-            index.retain(|_, layouts| {
-                layouts.retain(|(_, id)| {
-                    let ended = ended(*id);
-                    if ended {
-                        self.free.push(*id);
-                    }
-                    !ended
-                });
-                !layouts.is_empty()
+            index.retain(|_, line| {
+                // The current one was seen last, so it is the last to go.
+                if !ended(self.lines[line.number as usize]) {
+                    return true;
+                }
+                self.free.extend(line.layouts.iter().map(|(_, id)| *id));
+                self.free_lines.push(line.number);
+                false
             });
         }
     }
