@@ -1,4 +1,5 @@
 //! The one integration test binary. Tests that need a real server from a package registry are `#[ignore = "needs ..."]`
 //! and run by `tests/run.sh`.
 
+mod engine;
 mod tidy;
