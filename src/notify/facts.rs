@@ -9,6 +9,8 @@ use crate::engine::time::Duration;
 use super::format::{count, factor, instant, latency, percent, percent_ppm, since, span};
 use super::{links, text};
 
+/// Journeys that are named when the source is out of sight.
+const MAX_NAMED: usize = 5;
 /// The longest text of one fact.
 pub const MAX_FACT: usize = 600;
 
@@ -42,6 +44,7 @@ pub fn of(notification: &Notification, spec: &Spec) -> Vec<Fact> {
 /// What the worst alert's place does, for the title: `is burning its error budget 21x too fast`.
 pub fn predicate(alert: &AlertFacts) -> String {
     match alert.limit {
+        _ if !alert.usage.is_finite() => "is over its limits".into(),
         Limit::BurnRate { .. } if alert.burn_long >= 1.05 => {
             format!("is burning its error budget {} too fast", factor(alert.burn_long))
         }
@@ -64,18 +67,11 @@ pub fn predicate(alert: &AlertFacts) -> String {
 
 /// One alert on one line, without its place.
 pub fn one_line(alert: &AlertFacts, notification: &Notification) -> String {
-    let rule = text::line(&alert.rule, 40);
-    let stage = alert.stage.as_str();
+    let (rule, urgency, stage) = (text::line(&alert.rule, 40), alert.urgency.as_str(), alert.stage.as_str());
+    let from = instant(alert.breached_at, notification.at);
     match alert.ended_at {
-        Some(ended_at) => {
-            format!("{rule} was {stage} for {}, worst is over", span(ended_at.since(alert.breached_at)))
-        }
-        None => format!(
-            "{} ({rule}, {}, {stage} since {})",
-            measure(alert),
-            alert.urgency.as_str(),
-            instant(alert.breached_at, notification.at)
-        ),
+        Some(end) => format!("{rule}, {stage} {urgency}, {} from {from}", span(end.since(alert.breached_at))),
+        None => format!("{} ({rule}, {stage} {urgency} since {from})", measure(alert)),
     }
 }
 
@@ -95,7 +91,8 @@ pub fn place(journey: &str, layer: Option<&str>, labels: &Labels) -> String {
         let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         place.push_str(&format!(" ({})", pairs.join(", ")));
     }
-    text::clean(&place)
+    let place = text::clean(&place);
+    if place.is_empty() { "unnamed".into() } else { place }
 }
 
 /// Where the worst of it is.
@@ -161,7 +158,9 @@ fn of_source(notification: &Notification, spec: &Spec) -> Vec<Fact> {
     let mut journeys: Vec<&str> = slos.iter().map(|slo| slo.journey.as_str()).collect();
     journeys.sort_unstable();
     journeys.dedup();
-    let unseen = format!("{} of {}", several(slos.len(), "SLO"), several(journeys.len(), "journey"));
+    let named = journeys.iter().take(MAX_NAMED).map(|name| text::clip(name, 60)).collect::<Vec<_>>().join(", ");
+    let rest = if journeys.len() > MAX_NAMED { ", ..." } else { "" };
+    let unseen = format!("{} of {}: {named}{rest}", several(slos.len(), "SLO"), several(journeys.len(), "journey"));
     if notification.reason == Reason::Resolved {
         let end = notification.resolved_at.unwrap_or(notification.at);
         let (from, to) = (instant(notification.opened_at, notification.at), instant(end, notification.at));
@@ -194,9 +193,15 @@ fn what(alert: &AlertFacts) -> String {
 fn measure(alert: &AlertFacts) -> String {
     match alert.limit {
         Limit::BurnRate { long, short, .. } => {
+            if !alert.burn_long.is_finite() {
+                return format!("burn rate unknown over {}", span(long));
+            }
             let pace = if alert.burn_long >= 1.05 { " too fast" } else { "" };
-            let (long_burn, short_burn) = (factor(alert.burn_long), factor(alert.burn_short));
-            format!("burning {long_burn}{pace} over {} (short window {}: {short_burn})", span(long), span(short))
+            let burning = format!("burning {}{pace} over {}", factor(alert.burn_long), span(long));
+            if !alert.burn_short.is_finite() {
+                return burning;
+            }
+            format!("{burning} (short window {}: {})", span(short), factor(alert.burn_short))
         }
         Limit::BudgetConsumed { .. } => {
             format!("{} of {}'s error budget used", percent(1.0 - alert.budget_remaining), span(alert.period))
@@ -222,10 +227,10 @@ fn measure(alert: &AlertFacts) -> String {
 fn slow_requests(alert: &AlertFacts) -> String {
     let window = span(window(alert));
     if !(alert.events.is_finite() && alert.events >= 0.5 && alert.bad_events.is_finite()) {
-        return format!("no requests in {window}");
+        return format!("no requests in the last {window}");
     }
     format!(
-        "{} of {} requests took longer than {} in {window} (objective: at most {})",
+        "{} of {} requests took longer than {} (last {window}; objective: at most {})",
         percent((alert.bad_events / alert.events).clamp(0.0, 1.0)),
         count(alert.events),
         latency(alert.budget_s),
@@ -237,7 +242,7 @@ fn share_of_slow(alert: &AlertFacts) -> String {
     match &alert.layer {
         Some(layer) if alert.share_of_slow.is_finite() && alert.share_of_slow > 0.0 => {
             let layer = text::clip(&place(layer, None, &alert.labels), 200);
-            format!("{layer}, with {} of the slow requests of all layers", percent(alert.share_of_slow.min(1.0)))
+            format!("{layer}: {} of the incident's slow requests", percent(alert.share_of_slow.min(1.0)))
         }
         _ => String::new(),
     }
@@ -258,7 +263,7 @@ fn budget(alert: &AlertFacts) -> String {
     let mut text = if !left.is_finite() {
         format!("unknown for {period}")
     } else if left < 0.0 {
-        format!("gone, overspent by {} of {period}'s", percent(-left))
+        format!("gone: {} of {period}'s used", percent(1.0 - left))
     } else {
         let rest = match alert.exhausted_in {
             Some(exhausted_in) if alert.ended_at.is_none() => format!(", gone in {} at this rate", span(exhausted_in)),

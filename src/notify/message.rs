@@ -11,7 +11,8 @@ use reqwest::Url;
 use crate::config::selector::Selector;
 use crate::config::{Config, Source};
 use crate::engine::Spec;
-use crate::engine::incident::{Notification, Reason};
+use crate::engine::incident::{AlertFacts, Notification, Reason};
+use crate::engine::time::Timestamp;
 
 use super::facts::{self, Fact, is_of_source};
 use super::{links, text};
@@ -48,6 +49,8 @@ pub struct Message {
     pub runbook: Option<String>,
     /// Opens a graph of the worst alert in Prometheus.
     pub query: Option<String>,
+    /// For receivers that show times in the reader's own zone.
+    pub opened_at: Timestamp,
     /// What only a search needs: urgency, stage, incident key.
     pub footer: String,
 }
@@ -59,6 +62,12 @@ impl Context {
             Source::Scrape(_) => None,
         };
         Self { spec: config.spec.clone(), selectors: config.selectors.clone(), prometheus }
+    }
+
+    /// A link to a graph of the alert in Prometheus.
+    pub fn query(&self, alert: &AlertFacts) -> Option<String> {
+        let (slo, selector) = (self.spec.slos.get(alert.slo)?, self.selectors.get(alert.slo)?);
+        links::query(self.prometheus.as_ref()?, selector, slo, alert)
     }
 }
 
@@ -72,7 +81,8 @@ impl Message {
             facts: facts::of(notification, &context.spec),
             further: further(notification),
             runbook: notification.runbook.as_deref().and_then(links::web_link),
-            query: query(notification, context),
+            query: notification.alerts.first().and_then(|worst| context.query(worst)),
+            opened_at: notification.opened_at,
             footer: footer(notification),
         }
     }
@@ -92,29 +102,36 @@ impl Message {
 }
 
 fn title(notification: &Notification) -> String {
-    let lasted = facts::lasted(notification);
-    let stage = notification.stage.as_str();
-    let prefix = match notification.reason {
-        Reason::Resolved => format!("Resolved after {lasted}: "),
-        _ if is_of_source(notification) && notification.reason == Reason::Repeated => {
-            format!("Still blind after {lasted}: ")
-        }
-        Reason::Blind => "Blind: ".into(),
-        _ if is_of_source(notification) => "Blind: ".into(),
-        Reason::Opened => format!("{}: ", capitalised(stage)),
-        Reason::Escalated => format!("Now {stage}: "),
-        Reason::Repeated => format!("Still {stage} after {lasted}: "),
-    };
-    let predicate = match (notification.reason, notification.alerts.first()) {
-        (Reason::Resolved, _) if is_of_source(notification) => " can be seen again".into(),
-        (Reason::Resolved, _) => " is within its limits".into(),
-        _ if is_of_source(notification) => " cannot be seen, alerts are held".into(),
-        (_, Some(worst)) => format!(" {}", facts::predicate(worst)),
-        (_, None) => " is over its limits".into(),
-    };
+    let (prefix, suffix) = if is_of_source(notification) { around_source(notification) } else { around(notification) };
     // A long name is cut, not what is wrong with it.
-    let room = MAX_TITLE.saturating_sub(text::units(&prefix) + text::units(&predicate));
-    format!("{prefix}{}{predicate}", text::clip(&facts::worst_place(notification), room))
+    let room = MAX_TITLE.saturating_sub(text::units(&prefix) + text::units(&suffix));
+    format!("{prefix}{}{suffix}", text::clip(&facts::worst_place(notification), room))
+}
+
+/// What stands before and after the place in a journey's title.
+fn around(notification: &Notification) -> (String, String) {
+    let (stage, urgency) = (notification.stage.as_str(), notification.urgency.as_str());
+    let lasted = facts::lasted(notification);
+    let prefix = match notification.reason {
+        Reason::Resolved => return ("Resolved: ".into(), format!(", after {lasted}")),
+        Reason::Opened | Reason::Blind => format!("{} {urgency}: ", capitalised(stage)),
+        Reason::Escalated => format!("Now a {stage} {urgency}: "),
+        Reason::Repeated => format!("Still a {stage} {urgency} after {lasted}: "),
+    };
+    let predicate = notification.alerts.first().map_or_else(|| "is over its limits".into(), facts::predicate);
+    (prefix, format!(" {predicate}"))
+}
+
+/// The same for an incident of the source itself.
+fn around_source(notification: &Notification) -> (String, String) {
+    let lasted = facts::lasted(notification);
+    match notification.reason {
+        Reason::Resolved => ("In sight again: ".into(), format!(", after {lasted}")),
+        Reason::Repeated => (format!("Still blind after {lasted}: "), " is out of sight, alerts are held".into()),
+        Reason::Opened | Reason::Escalated | Reason::Blind => {
+            ("Blind: ".into(), " is out of sight, alerts are held".into())
+        }
+    }
 }
 
 fn further(notification: &Notification) -> Vec<String> {
@@ -137,16 +154,9 @@ fn further(notification: &Notification) -> Vec<String> {
 }
 
 fn footer(notification: &Notification) -> String {
-    let urgency = notification.urgency.as_str();
     let key = text::line(&notification.incident, 255);
-    format!("slowburn, {urgency}, {}, incident {key}, {}", notification.reason.as_str(), notification.at)
-}
-
-/// The worst alert, drawn in Prometheus.
-fn query(notification: &Notification, context: &Context) -> Option<String> {
-    let (prometheus, worst) = (context.prometheus.as_ref()?, notification.alerts.first()?);
-    let (slo, selector) = (context.spec.slos.get(worst.slo)?, context.selectors.get(worst.slo)?);
-    links::query(prometheus, selector, slo, worst)
+    let (stage, urgency) = (notification.stage.as_str(), notification.urgency.as_str());
+    format!("slowburn · {stage} {urgency} · {} at {} · {key}", notification.reason.as_str(), notification.at)
 }
 
 fn capitalised(word: &str) -> String {

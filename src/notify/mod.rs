@@ -17,6 +17,7 @@ mod format;
 mod links;
 mod message;
 mod pagerduty;
+mod secrets;
 mod slack;
 mod text;
 mod transport;
@@ -28,15 +29,17 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::config::secret::Secret;
-use crate::config::{Auth, Config, HttpClient, Receiver, ReceiverKind};
+use crate::config::{Config, HttpClient, Receiver, ReceiverKind};
 use crate::engine::Outcome;
 use crate::engine::incident::Notification;
 use crate::engine::time::{Duration, Timestamp};
 use crate::http::{self, ClientError};
 
+pub use self::facts::Fact;
 use self::message::Context;
 pub use self::message::Message;
-use self::transport::{Answer, Scrubber};
+use self::secrets::Scrubber;
+use self::transport::Answer;
 
 /// How long a send may take, from the connect to the answer's end.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -49,6 +52,8 @@ pub struct Notifier {
     deadline: Duration,
     /// In the order of the configuration.
     targets: Vec<Target>,
+    /// Knows the secrets of all receivers.
+    scrubber: Scrubber,
 }
 
 /// A receiver that cannot be sent to. Free of secrets.
@@ -75,7 +80,6 @@ struct Target {
     name: String,
     client: Client,
     channel: Channel,
-    scrubber: Scrubber,
 }
 
 #[derive(Debug)]
@@ -87,12 +91,13 @@ enum Channel {
 
 impl Notifier {
     pub fn new(config: &Config) -> Result<Self, NotifyError> {
-        let targets = config
-            .receivers
-            .iter()
-            .map(|receiver| Target::new(receiver).map_err(|why| NotifyError { receiver: receiver.name.clone(), why }));
+        let target = |receiver: &Receiver| {
+            Target::new(receiver).map_err(|why| NotifyError { receiver: receiver.name.clone(), why })
+        };
+        let secrets: Vec<String> = config.receivers.iter().flat_map(|receiver| secrets::of(&receiver.kind)).collect();
         Ok(Self {
-            targets: targets.collect::<Result<_, _>>()?,
+            targets: config.receivers.iter().map(target).collect::<Result<_, _>>()?,
+            scrubber: Scrubber::new(&secrets),
             context: Context::new(config),
             external_url: format!("http://{}", config.server.listen),
             deadline: DEADLINE,
@@ -126,8 +131,8 @@ impl Notifier {
         };
         let body = self.body_for(target, notification, routing_key).to_string();
         let request = target.request(notification, body, now);
-        match transport::post(request, self.deadline, now, &target.scrubber).await {
-            Ok(answer) => target.outcome(&answer),
+        match transport::post(request, self.deadline, now, &self.scrubber).await {
+            Ok(answer) => target.outcome(&answer, &self.scrubber),
             Err(outcome) => outcome,
         }
     }
@@ -138,8 +143,8 @@ impl Notifier {
             Channel::PagerDuty { .. } => pagerduty::body(notification, &message, routing_key),
             Channel::Slack { .. } => slack::body(&message),
             Channel::Webhook { .. } => {
-                let (spec, external_url) = (&self.context.spec, self.external_url.as_str());
-                let sender = webhook::Sender { spec, receiver: &target.name, external_url };
+                let (context, external_url) = (&self.context, self.external_url.as_str());
+                let sender = webhook::Sender { context, receiver: &target.name, external_url };
                 webhook::body(notification, &message, &sender)
             }
         }
@@ -154,24 +159,16 @@ pub fn preview(config: &Config, notification: &Notification) -> String {
 impl Target {
     fn new(receiver: &Receiver) -> Result<Self, Flaw> {
         let plain = HttpClient::default();
-        let (address, secrets, settings) = match &receiver.kind {
-            ReceiverKind::PagerDuty { routing_key, url } => (url.as_str(), vec![routing_key.expose()], &plain),
-            ReceiverKind::Slack { webhook_url } => (webhook_url.expose(), vec![], &plain),
-            ReceiverKind::Webhook { url, secret, http } => {
-                (url.expose(), secret.iter().map(Secret::expose).collect(), http)
-            }
+        let (address, settings) = match &receiver.kind {
+            ReceiverKind::PagerDuty { url, .. } => (url.as_str(), &plain),
+            ReceiverKind::Slack { webhook_url } => (webhook_url.expose(), &plain),
+            ReceiverKind::Webhook { url, http, .. } => (url.expose(), http),
         };
-        let url =
-            Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or(Flaw::Address)?;
-        let mut secrets: Vec<String> = secrets.into_iter().map(str::to_owned).collect();
-        secrets.extend(secret_parts(address, &url, &receiver.kind));
-        secrets.extend(credentials(settings));
-        Ok(Self {
-            name: receiver.name.clone(),
-            client: http::client(settings)?,
-            channel: Channel::new(&receiver.kind)?,
-            scrubber: Scrubber::new(secrets.iter().map(String::as_str)),
-        })
+        if !Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            return Err(Flaw::Address);
+        }
+        let (channel, client) = (Channel::new(&receiver.kind)?, http::client(settings)?);
+        Ok(Self { name: receiver.name.clone(), client, channel })
     }
 
     fn request(&self, notification: &Notification, body: String, now: Timestamp) -> RequestBuilder {
@@ -193,11 +190,11 @@ impl Target {
         request.header("webhook-id", id).body(body)
     }
 
-    fn outcome(&self, answer: &Answer) -> Outcome {
+    fn outcome(&self, answer: &Answer, scrubber: &Scrubber) -> Outcome {
         let word = match &self.channel {
-            Channel::PagerDuty { .. } => pagerduty::word(&answer.body).map(|word| self.scrubber.word(&word)),
-            Channel::Slack { .. } => slack::word(&answer.body).map(|word| self.scrubber.word(word)),
-            Channel::Webhook { .. } => Some(self.scrubber.word(&answer.body)),
+            Channel::PagerDuty { .. } => pagerduty::word(&answer.body).map(|word| scrubber.scrub_answer(&word)),
+            Channel::Slack { .. } => slack::word(&answer.body).map(|word| scrubber.scrub_answer(word)),
+            Channel::Webhook { .. } => Some(scrubber.scrub_answer(&answer.body)),
         };
         match (&self.channel, answer.outcome(word.clone())) {
             (Channel::Slack { .. }, Outcome::Delivered) => slack::outcome(answer, word),
@@ -219,33 +216,6 @@ impl Channel {
             }
         })
     }
-}
-
-/// An address that is a secret, and the parts of it that are.
-fn secret_parts(address: &str, url: &Url, kind: &ReceiverKind) -> Vec<String> {
-    let mut parts: Vec<String> = url.password().into_iter().map(str::to_owned).collect();
-    if !matches!(kind, ReceiverKind::PagerDuty { .. }) {
-        parts.extend([address.to_owned(), url.to_string(), url.path().to_owned(), url.authority().to_owned()]);
-        parts.extend(url.host_str().map(str::to_owned));
-        parts.extend(url.path_segments().into_iter().flatten().map(str::to_owned));
-    }
-    parts.extend(url.query().map(str::to_owned));
-    parts.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
-    parts
-}
-
-/// What is sent to prove who asks, in each form in which it could come back.
-fn credentials(settings: &HttpClient) -> Vec<String> {
-    let mut credentials: Vec<String> = settings.headers.values().map(|value| value.expose().to_owned()).collect();
-    match &settings.auth {
-        Auth::None => {}
-        Auth::Bearer(token) => credentials.push(token.expose().to_owned()),
-        Auth::Basic { username, password } => {
-            credentials.push(password.expose().to_owned());
-            credentials.push(http::basic(username, password));
-        }
-    }
-    credentials
 }
 
 /// 16 hexadecimal digits that name these texts, the same on every machine and in every version.

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::engine::Outcome;
+use crate::engine::time::Timestamp;
 
 use super::message::Message;
 use super::text;
@@ -40,7 +41,8 @@ pub fn body(message: &Message) -> Value {
     if !buttons.is_empty() {
         blocks.push(json!({"type": "actions", "elements": buttons}));
     }
-    blocks.push(json!({"type": "context", "elements": [markdown(escape(&message.footer, MAX_FIELD))]}));
+    let footer = markdown(escape(&message.footer, MAX_FIELD));
+    blocks.push(json!({"type": "context", "elements": [markdown(local_time(message.opened_at)), footer]}));
     json!({"text": escape(&message.summary, MAX_SECTION), "blocks": blocks})
 }
 
@@ -77,6 +79,12 @@ fn plain(content: &str, max: usize) -> Value {
 /// Without `verbatim`, Slack would make links of addresses and channel names that it finds in the text.
 fn markdown(escaped: String) -> Value {
     json!({"type": "mrkdwn", "text": escaped, "verbatim": true})
+}
+
+/// Slack shows this in the reader's own time zone.
+fn local_time(opened_at: Timestamp) -> String {
+    let unix_s = opened_at.unix_ms().div_euclid(1000);
+    format!("<!date^{unix_s}^Began {{date_short_pretty}} at {{time}}, your time|Began {opened_at}>")
 }
 
 /// Slack's control characters as entities, so that a name can neither call `<!channel>` nor pose as a link.

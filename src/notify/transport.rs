@@ -4,19 +4,16 @@ use chrono::NaiveDateTime;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, StatusCode};
 
-use crate::config::secret::Secret;
 use crate::engine::Outcome;
 use crate::engine::time::{Duration, Timestamp};
 use crate::http;
 
-use super::text;
+use super::secrets::Scrubber;
 
 /// The most that is read of an answer.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
+pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// A receiver that asks for more patience is asked again after this.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
-/// The most of a receiver's own words that a reason repeats.
-const MAX_WORD: usize = 160;
 
 /// What a receiver said.
 pub struct Answer {
@@ -34,7 +31,7 @@ pub async fn post(
 ) -> Result<Answer, Outcome> {
     match tokio::time::timeout(deadline.to_std(), exchange(request, now)).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(Outcome::Retry { after: None, why: scrubber.scrub(&describe(error), MAX_WORD) }),
+        Ok(Err(error)) => Err(Outcome::Retry { after: None, why: scrubber.scrub(&describe(error)) }),
         Err(_) => Err(Outcome::Retry { after: None, why: format!("no whole answer within {deadline}") }),
     }
 }
@@ -63,45 +60,6 @@ impl Answer {
             why.push_str(&word);
         }
         why
-    }
-}
-
-/// Takes secrets out of what others say.
-#[derive(Debug, Clone, Default)]
-pub struct Scrubber {
-    /// Longest first, so that no part is taken out of a whole that would then stay.
-    secrets: Vec<Secret>,
-}
-
-impl Scrubber {
-    /// Of parts shorter than this is left what stands in the way of no one: `slo` of `/slo` is not secret.
-    const SHORTEST: usize = 6;
-
-    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut secrets: Vec<Secret> = secrets
-            .into_iter()
-            .filter(|secret| secret.len() >= Self::SHORTEST)
-            .map(|secret| Secret::new(secret.to_owned()))
-            .collect();
-        secrets.sort_by(|a, b| b.expose().len().cmp(&a.expose().len()).then_with(|| a.expose().cmp(b.expose())));
-        Self { secrets }
-    }
-
-    /// One bounded line of `said`, each secret replaced by `[secret]`.
-    pub fn scrub(&self, said: &str, max_units: usize) -> String {
-        let mut said = said.to_owned();
-        for secret in &self.secrets {
-            said = said.replace(secret.expose(), "[secret]");
-        }
-        text::line(&said, max_units)
-    }
-
-    /// A receiver's own word, scrubbed. Of an answer that was cut, the end may be half a secret, so it goes.
-    pub fn word(&self, said: &str) -> String {
-        let longest = self.secrets.first().map_or(0, |secret| secret.expose().len());
-        let whole = said.len() < MAX_ANSWER_BYTES;
-        let end = if whole { said.len() } else { said.floor_char_boundary(said.len().saturating_sub(longest)) };
-        self.scrub(&said[..end], MAX_WORD)
     }
 }
 
@@ -166,18 +124,5 @@ mod tests {
         for nonsense in ["", "-1", "1.5", "soon", "99999999999999999999", "Sun, 06 Nov", "0x10"] {
             assert_eq!(wait(nonsense), None, "{nonsense}");
         }
-    }
-
-    #[test]
-    fn secrets_are_taken_out_whole() {
-        let scrubber = Scrubber::new(["hunter2", "https://x.test/hunter2/and-more", "abc"]);
-        let said = "bad https://x.test/hunter2/and-more\nor hunter2 or abc";
-        assert_eq!(scrubber.scrub(said, 80), "bad [secret] or [secret] or abc");
-        assert_eq!(scrubber.scrub(said, 12), "bad [secret…");
-
-        let mut flood = "hunter2".repeat(MAX_ANSWER_BYTES / 7 + 1);
-        flood.truncate(MAX_ANSWER_BYTES);
-        assert!(!scrubber.scrub(&flood, usize::MAX).is_empty());
-        assert!(!scrubber.word(&flood).contains("hunt"));
     }
 }

@@ -13,13 +13,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::engine::Spec;
 use crate::engine::histogram::Labels;
 use crate::engine::incident::{AlertFacts, Notification, Reason};
 use crate::engine::time::Timestamp;
 
 use super::facts::{is_of_source, kind, one_line, place};
-use super::message::Message;
+use super::message::{Context, Message};
 use super::{stable_hash, text};
 
 /// Further alerts are counted in `truncatedAlerts`.
@@ -30,7 +29,7 @@ const NO_END: &str = "0001-01-01T00:00:00Z";
 
 /// What the body needs beside the notification and its message.
 pub struct Sender<'a> {
-    pub spec: &'a Spec,
+    pub context: &'a Context,
     pub receiver: &'a str,
     /// The daemon's own address.
     pub external_url: &'a str,
@@ -40,7 +39,7 @@ pub struct Sender<'a> {
 pub fn body(notification: &Notification, message: &Message, sender: &Sender<'_>) -> Value {
     let resolved = notification.reason == Reason::Resolved;
     let told = &notification.alerts[..notification.alerts.len().min(MAX_ALERTS)];
-    let mut alerts: Vec<Alert> = told.iter().map(|alert| Alert::of(alert, notification, sender.spec)).collect();
+    let mut alerts: Vec<Alert> = told.iter().map(|alert| Alert::of(alert, notification, sender.context)).collect();
     if alerts.is_empty() {
         alerts.push(Alert::of_whole(notification));
     }
@@ -57,7 +56,7 @@ pub fn body(notification: &Notification, message: &Message, sender: &Sender<'_>)
         "commonLabels": common(alerts.iter().map(|alert| &alert.labels)),
         "commonAnnotations": common(alerts.iter().map(|alert| &alert.annotations)),
         "externalURL": sender.external_url,
-        "alerts": alerts.iter().map(|alert| alert.json(message)).collect::<Vec<_>>(),
+        "alerts": alerts.iter().map(Alert::json).collect::<Vec<_>>(),
         "slowburn": facts(notification),
     });
     shorten(&mut body);
@@ -109,14 +108,15 @@ struct Alert {
     annotations: BTreeMap<String, String>,
     starts_at: Timestamp,
     ends_at: Option<Timestamp>,
+    query: Option<String>,
     fingerprint: String,
 }
 
 impl Alert {
-    fn of(alert: &AlertFacts, notification: &Notification, spec: &Spec) -> Self {
+    fn of(alert: &AlertFacts, notification: &Notification, context: &Context) -> Self {
         let journey = notification.journey.as_deref().unwrap_or_default();
         // What slowburn says about an alert wins over a user's label of the same name.
-        let mut labels = spec.slos.get(alert.slo).map(|slo| slo.labels.clone()).unwrap_or_default();
+        let mut labels = context.spec.slos.get(alert.slo).map(|slo| slo.labels.clone()).unwrap_or_default();
         labels.extend(alert.labels.clone());
         let own = [
             ("alertname", alert.rule.as_str()),
@@ -140,6 +140,7 @@ impl Alert {
             annotations: annotations.into(),
             starts_at: alert.breached_at,
             ends_at: alert.ended_at.or(notification.resolved_at),
+            query: context.query(alert),
             fingerprint: stable_hash(&identity),
         }
     }
@@ -152,12 +153,14 @@ impl Alert {
         labels.insert("severity".into(), notification.stage.as_str().into());
         labels.insert("stage".into(), notification.stage.as_str().into());
         labels.insert("urgency".into(), notification.urgency.as_str().into());
-        let annotations = notification.detail.iter().map(|detail| ("description".to_owned(), detail.clone())).collect();
+        let annotations =
+            notification.detail.iter().map(|detail| ("description".to_owned(), text::clean(detail))).collect();
         Self {
             labels,
             annotations,
             starts_at: notification.opened_at,
             ends_at: notification.resolved_at,
+            query: None,
             fingerprint: stable_hash(&[&notification.incident]),
         }
     }
@@ -169,14 +172,14 @@ impl Alert {
         }
     }
 
-    fn json(&self, message: &Message) -> Value {
+    fn json(&self) -> Value {
         json!({
             "status": if self.ends_at.is_some() { "resolved" } else { "firing" },
             "labels": self.labels,
             "annotations": self.annotations,
             "startsAt": self.starts_at,
             "endsAt": self.ends_at.map_or_else(|| NO_END.to_owned(), |at| at.to_string()),
-            "generatorURL": message.query.as_deref().unwrap_or_default(),
+            "generatorURL": self.query.as_deref().unwrap_or_default(),
             "fingerprint": self.fingerprint,
         })
     }

@@ -2,4 +2,7 @@
 //! and run by `tests/run.sh`.
 
 mod engine;
+mod fakes;
+mod golden;
+mod notify;
 mod tidy;

@@ -1,0 +1,125 @@
+//! Keeps receivers' secrets out of what is said about a send: a receiver may repeat any of them in its answer.
+
+use reqwest::Url;
+
+use crate::config::secret::Secret;
+use crate::config::{Auth, HttpClient, ReceiverKind};
+use crate::http;
+
+use super::text;
+use super::transport::MAX_ANSWER_BYTES;
+
+/// The most of another's words that a reason repeats.
+const MAX_WORD: usize = 160;
+/// Shorter parts are left as they are: the `slo` of an address gives nothing away, and without it words fall apart.
+const SHORTEST: usize = 6;
+
+/// Takes secrets out of what others say.
+#[derive(Debug, Clone)]
+pub struct Scrubber {
+    /// Longest first, so that no part is taken out of a whole that would then stay.
+    secrets: Vec<Secret>,
+}
+
+impl Scrubber {
+    pub fn new(secrets: &[String]) -> Self {
+        let mut secrets: Vec<&str> = secrets.iter().map(String::as_str).filter(|it| it.len() >= SHORTEST).collect();
+        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        secrets.dedup();
+        Self { secrets: secrets.into_iter().map(|secret| Secret::new(secret.to_owned())).collect() }
+    }
+
+    /// One short line of `said`, each secret replaced by `[secret]`.
+    pub fn scrub(&self, said: &str) -> String {
+        let mut said = said.to_owned();
+        for secret in &self.secrets {
+            said = said.replace(secret.expose(), "[secret]");
+        }
+        text::line(&said, MAX_WORD)
+    }
+
+    /// As [`Self::scrub`], of an answer. Where one was cut, its end may be half a secret, so that goes first.
+    pub fn scrub_answer(&self, said: &str) -> String {
+        let longest = self.secrets.first().map_or(0, |secret| secret.expose().len());
+        let lost = if said.len() < MAX_ANSWER_BYTES { 0 } else { longest };
+        self.scrub(&said[..said.floor_char_boundary(said.len().saturating_sub(lost))])
+    }
+}
+
+/// What must not be told of a receiver, in each form in which it could come back.
+pub fn of(kind: &ReceiverKind) -> Vec<String> {
+    match kind {
+        ReceiverKind::PagerDuty { routing_key, url } => {
+            let mut secrets = vec![routing_key.expose().to_owned()];
+            secrets.extend(Url::parse(url).iter().flat_map(of_query_and_user));
+            secrets
+        }
+        ReceiverKind::Slack { webhook_url } => of_address(webhook_url.expose()),
+        ReceiverKind::Webhook { url, secret, http } => {
+            let mut secrets = of_address(url.expose());
+            secrets.extend(secret.iter().map(|secret| secret.expose().to_owned()));
+            secrets.extend(of_credentials(http));
+            secrets
+        }
+    }
+}
+
+/// An address that is a secret as a whole, and so are its parts.
+fn of_address(address: &str) -> Vec<String> {
+    let mut secrets = vec![address.to_owned()];
+    if let Ok(url) = Url::parse(address) {
+        secrets.extend([url.to_string(), url.path().to_owned(), url.authority().to_owned()]);
+        secrets.extend(url.host_str().map(str::to_owned));
+        secrets.extend(url.path_segments().into_iter().flatten().map(str::to_owned));
+        secrets.extend(of_query_and_user(&url));
+    }
+    secrets
+}
+
+fn of_query_and_user(url: &Url) -> Vec<String> {
+    let mut secrets: Vec<String> = url.query().into_iter().chain(url.password()).map(str::to_owned).collect();
+    secrets.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+    secrets
+}
+
+fn of_credentials(settings: &HttpClient) -> Vec<String> {
+    let mut secrets: Vec<String> = settings.headers.values().map(|value| value.expose().to_owned()).collect();
+    match &settings.auth {
+        Auth::None => {}
+        Auth::Bearer(token) => secrets.push(token.expose().to_owned()),
+        Auth::Basic { username, password } => {
+            secrets.extend([password.expose().to_owned(), http::basic(username, password)]);
+        }
+    }
+    secrets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_taken_out_whole() {
+        let scrubber = Scrubber::new(&["hunter2", "https://x.test/hunter2/and-more", "abc"].map(str::to_owned));
+        let said = "bad https://x.test/hunter2/and-more\nor hunter2 or abc";
+        assert_eq!(scrubber.scrub(said), "bad [secret] or [secret] or abc");
+    }
+
+    #[test]
+    fn a_cut_answer_ends_in_no_half_secret() {
+        let scrubber = Scrubber::new(&["x".repeat(MAX_ANSWER_BYTES - 10), "hunter2".into()]);
+        let mut said = "x".repeat(MAX_ANSWER_BYTES - 10) + " hunter2hunter2";
+        said.truncate(MAX_ANSWER_BYTES);
+        assert!(!scrubber.scrub_answer(&said).contains("hunt"));
+    }
+
+    #[test]
+    fn each_part_of_an_address_is_one() {
+        let address =
+            Secret::new("https://user:passw0rd@hooks.test/services/T0123456/tok%2Fen?sig=c2lnbmF0dXJl".into());
+        let scrubber = Scrubber::new(&of(&ReceiverKind::Slack { webhook_url: address }));
+        for said in ["/services/T0123456/tok%2Fen", "T0123456", "c2lnbmF0dXJl", "passw0rd", "hooks.test"] {
+            assert_eq!(scrubber.scrub(&format!("no {said}!")), "no [secret]!");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Receivers: what they are told, that it fits, and how a send ends.
+
+mod limits;
+mod messages;
+mod samples;
+mod sending;
