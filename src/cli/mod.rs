@@ -1,3 +1,43 @@
 //! The subcommands, one file each, thin.
+//!
+//! A new subcommand is a file with an `Args` struct and `run(&Args) -> anyhow::Result<ExitCode>`, a variant of
+//! [`Command`] and a line in [`run`]. Results go to stdout, everything else to stderr.
 
+pub mod check;
 pub mod rules_export;
+pub mod schema;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Nothing to complain about.
+pub const FINE: u8 = 0;
+/// The command found what it looks for: a broken configuration, a firing alert.
+pub const FOUND: u8 = 1;
+/// The command could not do its work.
+pub const COULD_NOT_RUN: u8 = 2;
+
+/// SLO burn-rate alerting on latency budgets
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Validate the configuration: exit 0 if it is sound, 1 with every mistake if it is not
+    Check(check::Check),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+}
+
+/// Runs the command. An error is one that kept it from its work (exit code 2).
+pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Check(args) => check::run(args),
+        Command::Schema => schema::run(),
+    }
+}

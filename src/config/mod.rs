@@ -3,11 +3,28 @@
 //! Loading is whole or nothing. It never stops at the first mistake: every diagnostic of every file is collected,
 //! each with file, line and column, what was expected and the nearest valid name.
 
+mod confidence;
 pub mod cron;
+mod decode;
+pub mod diagnostic;
+mod env;
+mod files;
+mod load;
+mod mask;
 pub mod promql;
 pub mod quote;
+mod raw;
+pub mod schema;
 pub mod secret;
 pub mod selector;
+mod types;
+pub mod units;
+mod validate;
+mod yaml;
+
+pub use self::diagnostic::Diagnostics;
+pub use self::env::Env;
+pub use self::load::{Loaded, load, load_texts, load_with_process_env};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

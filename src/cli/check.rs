@@ -1,0 +1,76 @@
+//! `slowburn check`: reads the whole configuration and says what is wrong with it, or what it would watch.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::units::show_ppm;
+use crate::config::{self, Config, Diagnostics, Loaded, ReceiverKind, Source};
+use crate::engine::sli::SloSpec;
+
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// The main configuration file
+    #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
+    config: PathBuf,
+}
+
+pub fn run(args: &Check) -> anyhow::Result<ExitCode> {
+    let Loaded { config, warnings } = match config::load_with_process_env(&args.config) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            show(&diagnostics);
+            let code = if diagnostics.is_unreadable() { super::COULD_NOT_RUN } else { super::FOUND };
+            return Ok(code.into());
+        }
+    };
+    show(&warnings);
+    std::io::stdout().write_all(summary(&config).as_bytes())?;
+    Ok(super::FINE.into())
+}
+
+/// Prints to stderr; anstream drops the colours where they are not wanted (`NO_COLOR`, no terminal).
+pub fn show(diagnostics: &Diagnostics) {
+    if !diagnostics.is_empty() {
+        anstream::eprint!("{}", diagnostics.render(true));
+    }
+}
+
+/// What a sound configuration watches and whom it tells.
+fn summary(config: &Config) -> String {
+    let mut out = String::new();
+    let source = match &config.source {
+        Source::Prometheus(prometheus) => prometheus.url.clone(),
+        Source::Scrape(scrape) => scrape.targets.join(", "),
+    };
+    let _ = writeln!(out, "The configuration is sound: {} polled every {}.", source, config.spec.interval);
+    let mut journey = "";
+    for slo in &config.spec.slos {
+        if slo.journey != journey {
+            let _ = writeln!(out, "\n{}", slo.journey);
+            journey = &slo.journey;
+        }
+        let _ = writeln!(out, "{}", slo_line(slo));
+    }
+    out.push('\n');
+    for receiver in &config.receivers {
+        let kind = match receiver.kind {
+            ReceiverKind::PagerDuty { .. } => "PagerDuty",
+            ReceiverKind::Slack { .. } => "Slack",
+            ReceiverKind::Webhook { .. } => "webhook",
+        };
+        let _ = writeln!(out, "receiver {} ({kind})", receiver.name);
+    }
+    out
+}
+
+fn slo_line(slo: &SloSpec) -> String {
+    let layer = slo.layer.as_deref().unwrap_or("(whole journey)");
+    let budget = format!("{}ms", slo.budget_s * 1e3);
+    let rules: Vec<&str> = slo.rules.iter().map(|rule| rule.name.as_str()).collect();
+    let rules = if rules.is_empty() { "no rules".to_owned() } else { rules.join(" ") };
+    let by = if slo.by.is_empty() { String::new() } else { format!(" by {}", slo.by.join(", ")) };
+    let objective = show_ppm(slo.objective_ppm);
+    format!("  {layer:<16} {objective:>7} within {budget:<8} over {}{by}: {rules}", slo.period)
+}

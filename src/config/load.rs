@@ -1,0 +1,132 @@
+//! Reads the main file and all files it names, and makes one configuration of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::decode::{Decode, Findings, Spanned, clipped};
+use super::diagnostic::{Diagnostic, Diagnostics};
+use super::env::{self, Env};
+use super::files::{Disk, Files, Memory};
+use super::validate::{Context, validate};
+use super::{Config, raw, yaml};
+use crate::engine::time::Duration;
+
+/// Larger files are refused unread.
+const MAX_FILE_BYTES: usize = 4 << 20;
+/// More files than this are not a configuration but a pattern gone wrong.
+const MAX_FILES: usize = 1000;
+
+/// A configuration that may be run, and what somebody should look at nevertheless.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    /// Warnings only.
+    pub warnings: Diagnostics,
+}
+
+/// Loads the main file at `path` and the files it names; `env` is asked for the variables that `${NAME}` refers to.
+///
+/// # Errors
+/// All mistakes of all files, warnings among them.
+pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
+    load_from(&Disk, path, env)
+}
+
+/// [`load`] with the environment of the process. A variable that is not UTF-8 counts as not set.
+pub fn load_with_process_env(path: &Path) -> Result<Loaded, Diagnostics> {
+    load(path, &|name| std::env::var(name).ok())
+}
+
+/// [`load`] from texts by path instead of the disk; `main` is the path of the main file. Secret files are looked up
+/// among the texts, too.
+pub fn load_texts(main: &str, texts: &BTreeMap<String, String>, env: Env<'_>) -> Result<Loaded, Diagnostics> {
+    load_from(&Memory(texts), Path::new(main), env)
+}
+
+fn load_from(files: &dyn Files, path: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
+    let text = files
+        .read(path, MAX_FILE_BYTES)
+        .map_err(|error| Diagnostics::unreadable(format!("cannot read '{}': {error}", path.display())))?;
+    let mut loader = Loader { files, env, read: Vec::new(), findings: Findings::default() };
+    let main: Option<raw::Main> = loader.decode(path.to_owned(), text);
+    let mut rule_files = Vec::new();
+    for path in main.as_ref().map_or(Vec::new(), |main| loader.rule_files(main, path)) {
+        match files.read(&path.value, MAX_FILE_BYTES) {
+            Ok(text) => rule_files.extend(loader.decode(path.value, text)),
+            Err(error) => {
+                let message = format!("cannot read '{}': {error}", path.value.display());
+                loader.findings.error(path.span, message);
+            }
+        }
+    }
+    let Loader { read, mut findings, .. } = loader;
+    let config = main.and_then(|main| {
+        let interval = Duration::ZERO;
+        validate(&main, &rule_files, Context { findings: &mut findings, files, read: &read, interval })
+    });
+    let texts = read.into_iter().map(|(path, text)| (path.display().to_string(), text)).collect();
+    let diagnostics = Diagnostics::new(texts, findings.list, &findings.secrets);
+    match config {
+        Some(config) if !diagnostics.has_errors() => Ok(Loaded { config, warnings: diagnostics }),
+        _ => Err(diagnostics),
+    }
+}
+
+struct Loader<'a> {
+    files: &'a dyn Files,
+    env: Env<'a>,
+    read: Vec<(PathBuf, String)>,
+    findings: Findings,
+}
+
+impl Loader<'_> {
+    /// Keeps the text for messages and reads it as a `T`.
+    fn decode<T: Decode>(&mut self, path: PathBuf, text: String) -> Option<T> {
+        let file = self.read.len() as u16;
+        let errors_before = self.findings.list.len();
+        let tree = yaml::parse(&text, file, &mut self.findings.list);
+        if tree.is_none() && self.findings.list.len() == errors_before {
+            let message = format!("'{}' is empty", path.display());
+            self.findings.add(Diagnostic::nowhere(message));
+        }
+        self.read.push((path, text));
+        let mut tree = tree?;
+        env::substitute(&mut tree, self.env, &mut self.findings);
+        T::decode(&tree, &mut self.findings)
+    }
+
+    /// The files that `rule_files` names, in its order and sorted within a pattern, each once and with the place that
+    /// names it.
+    fn rule_files(&mut self, main: &raw::Main, main_path: &Path) -> Vec<Spanned<PathBuf>> {
+        let directory = main_path.parent().unwrap_or(Path::new(""));
+        let mut out: Vec<Spanned<PathBuf>> = Vec::new();
+        for pattern in main.rule_files.value().into_iter().flatten() {
+            let shown = clipped(&pattern.value);
+            let found = match self.files.matching(directory, &pattern.value) {
+                Ok(found) => found,
+                Err(why) => {
+                    let message = format!("'{shown}' is not a pattern of paths: {why}");
+                    self.findings.error(pattern.span, message);
+                    continue;
+                }
+            };
+            if found.is_empty() {
+                let message = format!("no file matches '{shown}'");
+                let base = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+                let help = format!("patterns are relative to the main file, in {}", base.display());
+                self.findings.add(Diagnostic::error(pattern.span, message).help(help));
+            }
+            for path in found {
+                if path != main_path && !out.iter().any(|known| known.value == path) {
+                    out.push(Spanned { value: path, span: pattern.span });
+                }
+            }
+        }
+        if let Some(first_extra) = out.get(MAX_FILES) {
+            let message = format!("{} files match; at most {MAX_FILES} are read", out.len());
+            self.findings.error(first_extra.span, message);
+            out.truncate(MAX_FILES);
+        }
+        out
+    }
+}

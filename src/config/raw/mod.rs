@@ -1,0 +1,58 @@
+//! What the user wrote: every value typed, with its place, and nothing filled in. Defaults and everything that needs
+//! more than one value to judge are `validate`'s.
+
+mod journeys;
+mod receivers;
+mod routes;
+mod rules;
+mod source;
+
+use crate::engine::time::Duration;
+
+use super::decode::{Spanned, object};
+use super::types::Named;
+
+pub(super) use self::journeys::{Journey, Layer, Objective, Reserve};
+pub(super) use self::receivers::{PagerDuty, Receiver, Slack, Webhook};
+pub(super) use self::routes::{RootRoute, Route};
+pub(super) use self::rules::{Cron, LatencyLimit, Rule, Stages};
+pub(super) use self::source::{BasicAuth, Http, Prometheus, Scrape, Source, Tls};
+
+object! {
+    "the main file"
+    Main {
+        /// How often the source is polled and everything is evaluated (default 30s).
+        interval: Duration;
+        /// Where histograms come from.
+        source: Source, required;
+        /// Files with rules, packs and journeys: paths or patterns relative to this file.
+        rule_files: Vec<Spanned<String>>;
+        /// The daemon's own HTTP server.
+        server: Server;
+        /// Who can be told.
+        receivers: Vec<Spanned<Receiver>>;
+        /// Who is told what.
+        route: RootRoute;
+        ..shared: RuleFile;
+    }
+}
+
+object! {
+    "a rule file"
+    RuleFile {
+        /// Limits that can be named by journeys and layers.
+        rules: Vec<Spanned<Rule>>;
+        /// Lists of rules under one name.
+        packs: Named<Vec<Spanned<String>>>;
+        /// End-to-end paths that users feel, and the layers they cross.
+        journeys: Vec<Spanned<Journey>>;
+    }
+}
+
+object! {
+    "'server'"
+    Server {
+        /// Address and port of the daemon's own pages and metrics (default 127.0.0.1:9797).
+        listen: String;
+    }
+}

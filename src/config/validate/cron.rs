@@ -1,0 +1,44 @@
+//! Cron expressions with their time zones.
+
+use crate::config::decode::{Field, Spanned, nearest};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::{cron, raw};
+
+use super::Context;
+
+pub(super) fn calendar(raw: &raw::Cron, field: &Field<raw::Cron>, context: &mut Context<'_>) -> Option<cron::Cron> {
+    let utc = field.get().zip(match raw {
+        raw::Cron::Utc(text) => Some(text),
+        raw::Cron::Zoned(_) => None,
+    });
+    let (expression, zone) = match raw {
+        raw::Cron::Utc(_) => {
+            let (spanned, text) = utc?;
+            (Spanned { value: text.clone(), span: spanned.span }, chrono_tz::UTC)
+        }
+        raw::Cron::Zoned(table) => (table.cron.get()?.clone(), time_zone(&table.time_zone, context)?),
+    };
+    match cron::Cron::parse(&expression.value, zone) {
+        Ok(cron) => Some(cron),
+        Err(error) => {
+            let at = context.inside(&expression, error.at);
+            let diagnostic = Diagnostic::error(at, "not a cron expression").label(error.message);
+            context.findings.add(diagnostic.help("five fields: minute, hour, day of month, month, day of week"));
+            None
+        }
+    }
+}
+
+fn time_zone(field: &Field<String>, context: &mut Context<'_>) -> Option<chrono_tz::Tz> {
+    let Some(name) = field.get() else { return field.is_absent().then_some(chrono_tz::UTC) };
+    let zone = name.value.parse().ok();
+    if zone.is_none() {
+        let message = format!("there is no time zone '{}'", crate::config::decode::clipped(&name.value));
+        let diagnostic = Diagnostic::error(name.span, message).help("write UTC or a name such as Europe/Berlin");
+        context.findings.add(match nearest(&name.value, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())) {
+            Some(name) => diagnostic.label(format!("did you mean '{name}'?")),
+            None => diagnostic,
+        });
+    }
+    zone
+}

@@ -1,0 +1,108 @@
+//! From what the user wrote to what the program needs: defaults filled in, names resolved, secrets read, and every
+//! contradiction reported. Nothing here stops at the first mistake; a part that cannot be built is left out, and the
+//! caller refuses the whole if anything was an error.
+
+mod cron;
+mod http;
+mod journeys;
+mod names;
+mod reach;
+mod receivers;
+mod routes;
+mod rules;
+mod server;
+mod source;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::engine::Spec;
+use crate::engine::time::Duration;
+
+use super::Config;
+use super::decode::{Field, Findings, Spanned};
+use super::diagnostic::{Diagnostic, Span};
+use super::files::Files;
+use super::raw;
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
+const SHORTEST_INTERVAL: Duration = Duration::from_ms(100);
+const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
+
+/// What validation needs beside the values.
+pub(super) struct Context<'a> {
+    pub findings: &'a mut Findings,
+    pub files: &'a dyn Files,
+    /// The files that were read and their texts, by the index in a [`Span`].
+    pub read: &'a [(PathBuf, String)],
+    pub interval: Duration,
+}
+
+/// The configuration, if all of its parts could be built; it is only sound if no finding is an error.
+pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: Context<'_>) -> Option<Config> {
+    let mut context = Context { interval: interval(&main.interval, context.findings), ..context };
+    let parts: Vec<&raw::RuleFile> = std::iter::once(&main.shared).chain(rule_files).collect();
+
+    let source = main.source.value().and_then(|raw| source::source(raw, &mut context));
+    let server = server::server(main.server.value(), &mut context);
+    let catalogue = rules::Catalogue::new(&parts, &mut context);
+    let journeys = journeys::journeys(&parts, &catalogue, &mut context);
+    let receivers = receivers::receivers(&main.receivers, &mut context);
+    let vocabulary = routes::Vocabulary::new(&parts);
+    let routing = routes::routing(main, &receivers.names, &vocabulary, &mut context);
+    receivers::report_unused(main, &receivers, routing.as_ref(), &mut context);
+
+    let (source, blind_after) = source?;
+    let routing = routing?;
+    let (slos, selectors) = journeys.into_iter().unzip();
+    let spec = Spec {
+        interval: context.interval,
+        blind_after,
+        slos,
+        group_by: routing.group_by,
+        route: routing.root,
+        receivers: receivers.specs,
+    };
+    let files = context.read.iter().map(|(path, _)| path.clone()).collect();
+    Some(Config { spec: Arc::new(spec), selectors, source, receivers: receivers.built, server, files })
+}
+
+fn interval(field: &Field<Duration>, findings: &mut Findings) -> Duration {
+    let Some(Spanned { value, span }) = field.get() else { return DEFAULT_INTERVAL };
+    if *value < SHORTEST_INTERVAL || *value > LONGEST_INTERVAL {
+        let message = format!("an interval of {value} is not between {SHORTEST_INTERVAL} and {LONGEST_INTERVAL}");
+        findings.error(*span, message);
+        return DEFAULT_INTERVAL;
+    }
+    *value
+}
+
+impl Context<'_> {
+    /// The place `at` bytes into a text value, or the whole value if it does not stand in the file as it was read
+    /// (escapes, folded lines, the environment).
+    fn inside(&self, value: &Spanned<String>, at: usize) -> Span {
+        let whole = value.span;
+        let written = self.read.get(usize::from(whole.file)).and_then(|(_, text)| {
+            let slice = text.get(whole.start as usize..whole.end as usize)?;
+            slice.find(&value.value)
+        });
+        let Some(offset) = written else { return whole };
+        let start = whole.start + (offset + at) as u32;
+        let length = value.value.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+        Span { start, end: start + length as u32, ..whole }
+    }
+
+    /// The text of a file that a value names, relative to the file the value stands in.
+    fn read_named(&mut self, value: &Spanned<String>, max_bytes: usize) -> Option<String> {
+        let base = self.read.get(usize::from(value.span.file)).and_then(|(path, _)| path.parent());
+        let path = base.unwrap_or(Path::new("")).join(&value.value);
+        match self.files.read(&path, max_bytes) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let message = format!("cannot read '{}': {error}", path.display());
+                self.findings.add(Diagnostic::error(value.span, message));
+                None
+            }
+        }
+    }
+}
