@@ -1,6 +1,6 @@
 //! Sending a request and reading its answer: never more of it than allowed, and every failure with its type.
 
-use reqwest::header::LOCATION;
+use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{RequestBuilder, Response, Url};
 
 use super::error::{SourceError, quote};
@@ -11,6 +11,7 @@ const ERROR_BODY_BYTES: usize = 64 * 1024;
 /// An answer that was read to its end.
 pub(super) struct Answer {
     pub status: u16,
+    pub content_type: String,
     /// Decompressed.
     pub body: Vec<u8>,
 }
@@ -22,11 +23,13 @@ pub(super) async fn fetch(request: RequestBuilder, max_bytes: usize) -> Result<A
     if status.is_redirection() {
         return Err(SourceError::Redirect { status: status.as_u16(), location: location(&response) });
     }
+    let header = response.headers().get(CONTENT_TYPE);
+    let content_type = header.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let body = match status.is_success() {
         true => read(response, max_bytes).await?,
         false => read_start(response, ERROR_BODY_BYTES.min(max_bytes)).await,
     };
-    Ok(Answer { status: status.as_u16(), body })
+    Ok(Answer { status: status.as_u16(), content_type, body })
 }
 
 async fn read(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, SourceError> {

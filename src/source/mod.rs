@@ -10,10 +10,63 @@ pub mod plan;
 
 pub mod prometheus;
 
+pub mod exposition;
+
+pub mod scrape;
+
 mod body;
 
 mod gather;
 
 mod series;
 
-pub use error::SourceError;
+use std::sync::Arc;
+
+use crate::config;
+use crate::engine::histogram::Poll;
+use crate::engine::time::{Duration, Timestamp};
+
+pub use self::error::SourceError;
+use self::plan::Plan;
+use self::prometheus::{Detail, History, Prometheus};
+use self::scrape::Scrape;
+
+/// The source that the configuration names. Cloning is cheap and shares the connections.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Prometheus(Prometheus),
+    Scrape(Scrape),
+}
+
+impl Source {
+    pub fn new(config: &config::Config) -> Result<Self, SourceError> {
+        let plan = Arc::new(Plan::new(&config.spec.slos, &config.selectors));
+        match &config.source {
+            config::Source::Prometheus(prometheus) => Prometheus::new(prometheus, plan).map(Source::Prometheus),
+            config::Source::Scrape(scrape) => Scrape::new(scrape, plan).map(Source::Scrape),
+        }
+    }
+
+    /// All histograms at `slot`, within `deadline`; see [`Prometheus::poll`] and [`Scrape::poll`].
+    pub async fn poll(&self, slot: Timestamp, deadline: Duration) -> Result<Poll, SourceError> {
+        match self {
+            Source::Prometheus(prometheus) => prometheus.poll(slot, deadline).await,
+            Source::Scrape(scrape) => scrape.poll(slot, deadline).await,
+        }
+    }
+
+    /// What polls of a range would have seen; see [`Prometheus::history`]. A scraped service keeps no history.
+    pub async fn history(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        step: Duration,
+        detail: Detail,
+        deadline: Duration,
+    ) -> Result<History, SourceError> {
+        match self {
+            Source::Prometheus(prometheus) => prometheus.history(from, to, step, detail, deadline).await,
+            Source::Scrape(_) => Err(SourceError::NoHistory),
+        }
+    }
+}

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::config::quote::quote;
 use crate::config::selector::{LabelMatcher, MatchOp, Selector};
 use crate::engine::histogram::Labels;
 use crate::engine::sli::SloSpec;
@@ -60,10 +61,9 @@ impl Plan {
         Self { requests, budgets_s: slos.iter().map(|slo| slo.budget_s).collect() }
     }
 
-    /// The request for a metric's base name.
-    pub fn request(&self, metric: &str) -> Option<&MetricRequest> {
-        let found = self.requests.binary_search_by(|request| request.metric.as_str().cmp(metric)).ok()?;
-        self.requests.get(found)
+    /// The position of the request for a metric's base name.
+    pub fn position(&self, metric: &str) -> Option<usize> {
+        self.requests.binary_search_by(|request| request.metric.as_str().cmp(metric)).ok()
     }
 }
 
@@ -103,7 +103,7 @@ impl MetricRequest {
 /// A matcher for any of these values, for [`MetricRequest::query`].
 pub fn any_of<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> String {
     let alternatives: Vec<String> = values.into_iter().map(regex::escape).collect();
-    format!("{name}=~{}", quoted(&alternatives.join("|")))
+    format!("{name}=~{}", quote(&alternatives.join("|")))
 }
 
 /// Sorts the selectors of one metric into shapes.
@@ -175,31 +175,14 @@ impl Shape {
 impl Merged {
     fn promql(&self, metric: &str, matcher: &str) -> String {
         let equal = self.alternatives.iter().map(|(name, values)| match values.first() {
-            Some(value) if values.len() == 1 => format!("{name}={}", quoted(value)),
+            Some(value) if values.len() == 1 => format!("{name}={}", quote(value)),
             _ => any_of(name, values.iter().map(String::as_str)),
         });
-        let others =
-            self.others.iter().map(|other| format!("{}{}{}", other.name, other.op.as_str(), quoted(&other.value)));
+        let others = self.others.iter().map(|other| other.to_string());
         let further = Some(matcher.to_owned()).filter(|matcher| !matcher.is_empty());
         let matchers: Vec<String> = equal.chain(others).chain(further).collect();
         if matchers.is_empty() { metric.to_owned() } else { format!("{metric}{{{}}}", matchers.join(",")) }
     }
-}
-
-/// A string as PromQL reads it.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]
