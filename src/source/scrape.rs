@@ -79,7 +79,6 @@ impl Scrape {
     }
 
     async fn target(&self, index: usize, slot: Timestamp, deadline: Deadline) -> Result<PollBuilder, SourceError> {
-        let left = deadline.remaining();
         let read = async {
             let request = self.client.get(self.targets[index].url.clone()).header(ACCEPT, ACCEPTED);
             let answer = body::fetch(request, self.max_response_bytes).await?;
@@ -92,6 +91,7 @@ impl Scrape {
             let decode = move || read_metrics(&answer.body, format, &plan, &targets[index].instance, max_series, slot);
             tokio::task::spawn_blocking(decode).await.unwrap_or_else(|_panicked| Err(SourceError::decoder()))
         };
+        let left = deadline.remaining();
         tokio::time::timeout(left.to_std(), read).await.unwrap_or(Err(SourceError::Timeout(left)))
     }
 }

@@ -6,4 +6,5 @@ mod engine;
 mod fakes;
 mod golden;
 mod notify;
+mod source;
 mod tidy;

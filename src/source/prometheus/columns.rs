@@ -51,7 +51,7 @@ impl Grid {
 
     /// The slot at `unix_s`, or `None` if there is none.
     pub fn slot(&self, unix_s: f64) -> Option<u32> {
-        let since = (unix_s * 1000.0).round() as i64 - self.from.unix_ms();
+        let since = ((unix_s * 1000.0).round() as i64).saturating_sub(self.from.unix_ms());
         let slot = usize::try_from(since / self.step.ms()).ok()?;
         (since >= 0 && since % self.step.ms() == 0 && slot < self.slots).then_some(slot as u32)
     }
