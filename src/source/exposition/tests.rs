@@ -1,3 +1,5 @@
+//! What the reader accepts, what it says of the rest, and that it agrees with others.
+
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
