@@ -21,7 +21,7 @@ use super::histogram::{Labels, SeriesId, Snapshot};
 use super::incident::{Incident, IncidentRecord};
 use super::notification::{HeldBack, Notification};
 use super::outbox::{Delivery, Outbox};
-use super::rule::Schedule;
+use super::rule::{Rule, Schedule};
 use super::sli::{NewSeries, SloSpec};
 use super::slo::{Sight, Slo, Windows};
 use super::spec::{Outcome, Spec};
@@ -72,6 +72,14 @@ pub enum Report {
     SightChanged { slo: String, from: Sight, to: Sight },
 }
 
+/// What is worked out once for a rule of an SLO.
+#[derive(Debug, Clone)]
+struct Plan {
+    windows: Windows,
+    /// Index into the engine's schedules.
+    schedule: usize,
+}
+
 /// One bound series.
 #[derive(Debug, Clone)]
 struct Series {
@@ -95,7 +103,10 @@ struct Line {
 pub struct Engine {
     pub(super) spec: Arc<Spec>,
     /// By template, then rule.
-    pub(super) windows: Vec<Vec<Windows>>,
+    plans: Vec<Vec<Plan>>,
+    schedules: Vec<Schedule>,
+    /// By schedule: whether it is due in the slot being evaluated.
+    due: Vec<bool>,
     pub(super) slos: Vec<Slo>,
     /// By SLO, then rule.
     pub(super) rules: Vec<Vec<RuleState>>,
@@ -136,10 +147,16 @@ pub struct Missed {
 
 impl Engine {
     pub fn new(spec: Arc<Spec>) -> Self {
-        let windows =
-            |slo: &SloSpec| slo.rules.iter().map(|rule| Windows::new(&rule.limit, slo.period, spec.interval)).collect();
+        let mut schedules = Vec::new();
+        let mut plan = |slo: &SloSpec, rule: &Rule| Plan {
+            windows: Windows::new(&rule.limit, slo.period, spec.interval),
+            schedule: index_of(&mut schedules, &rule.schedule),
+        };
+        let plans = spec.slos.iter().map(|slo| slo.rules.iter().map(|rule| plan(slo, rule)).collect()).collect();
         let mut engine = Self {
-            windows: spec.slos.iter().map(windows).collect(),
+            plans,
+            due: vec![false; schedules.len()],
+            schedules,
             slos: Vec::new(),
             rules: Vec::new(),
             instances: vec![BTreeMap::new(); spec.slos.len()],
@@ -257,12 +274,14 @@ impl Engine {
     fn evaluate(&mut self, slot: Timestamp, partial: bool, effects: &mut Vec<Effect>) {
         self.missed.partial += u64::from(partial);
         self.last_answer = Some(slot);
-        let due: Vec<Vec<bool>> = self.spec.slos.iter().map(|slo| self.due_rules(slo, slot)).collect();
+        self.note_due_schedules(slot);
         let mut changed = false;
         for index in 0..self.slos.len() {
             let template = self.slos[index].template;
-            for (rule, _) in due[template].iter().enumerate().filter(|(_, due)| **due) {
-                changed |= self.evaluate_rule(slot, AlertKey { slo: index, rule }, effects);
+            for rule in 0..self.plans[template].len() {
+                if self.due[self.plans[template][rule].schedule] {
+                    changed |= self.evaluate_rule(slot, AlertKey { slo: index, rule }, effects);
+                }
             }
         }
         self.evaluated_slot = Some(slot);
@@ -272,14 +291,15 @@ impl Engine {
         }
     }
 
-    fn due_rules(&self, spec: &SloSpec, slot: Timestamp) -> Vec<bool> {
+    fn note_due_schedules(&mut self, slot: Timestamp) {
         let before = self.evaluated_slot.unwrap_or(slot - self.spec.interval);
-        let is_due = |schedule: &Schedule| match schedule {
-            // A due slot that was missed is made up for at the next one.
-            Schedule::Every(every) => slot.slot_number(*every) != before.slot_number(*every),
-            Schedule::At(calendar) => calendar.occurs_within(before, slot),
-        };
-        spec.rules.iter().map(|rule| is_due(&rule.schedule)).collect()
+        for (due, schedule) in self.due.iter_mut().zip(&self.schedules) {
+            *due = match schedule {
+                // A due slot that was missed is made up for at the next one.
+                Schedule::Every(every) => slot.slot_number(*every) != before.slot_number(*every),
+                Schedule::At(calendar) => calendar.occurs_within(before, slot),
+            };
+        }
     }
 
     /// Returns whether an alert changed.
@@ -294,7 +314,7 @@ impl Engine {
             state.machine.skip();
             return false;
         }
-        let measured = slo.measure(spec, rule, self.windows[slo.template][key.rule]);
+        let measured = slo.measure(spec, rule, self.plans[slo.template][key.rule].windows);
         let covered =
             rule.limit.short_window().is_none() || measured.short.coverage * 1e6 >= f64::from(rule.min_coverage_ppm);
         if !covered {
@@ -342,4 +362,17 @@ impl Engine {
     pub fn window_bytes(&self) -> usize {
         self.slos.iter().map(Slo::heap_bytes).sum()
     }
+}
+
+/// The index of a schedule in the list, where it is added if it is new.
+fn index_of(schedules: &mut Vec<Schedule>, schedule: &Schedule) -> usize {
+    let same = |known: &Schedule| match (known, schedule) {
+        (Schedule::Every(known), Schedule::Every(every)) => known == every,
+        (Schedule::At(known), Schedule::At(calendar)) => Arc::ptr_eq(known, calendar),
+        _ => false,
+    };
+    schedules.iter().position(same).unwrap_or_else(|| {
+        schedules.push(schedule.clone());
+        schedules.len() - 1
+    })
 }

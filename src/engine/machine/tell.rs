@@ -99,7 +99,7 @@ impl Engine {
         let slo = &self.slos[key.slo];
         let spec = &self.spec.slos[slo.template];
         let rule = &spec.rules[key.rule];
-        let windows = self.windows[slo.template][key.rule];
+        let windows = self.plans[slo.template][key.rule].windows;
         let measured = slo.measure(spec, rule, windows);
         let burn_short = measured.short.burn(spec.allowed_ratio());
         let period = slo.traffic(windows.period);
