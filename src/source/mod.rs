@@ -14,6 +14,8 @@ pub mod exposition;
 
 pub mod scrape;
 
+pub mod probe;
+
 mod body;
 
 mod gather;
@@ -28,6 +30,7 @@ use crate::engine::time::{Duration, Timestamp};
 
 pub use self::error::SourceError;
 use self::plan::Plan;
+use self::probe::Probe;
 use self::prometheus::{Detail, History, Prometheus};
 use self::scrape::Scrape;
 
@@ -67,6 +70,15 @@ impl Source {
         match self {
             Source::Prometheus(prometheus) => prometheus.history(from, to, step, detail, deadline).await,
             Source::Scrape(_) => Err(SourceError::NoHistory),
+        }
+    }
+
+    /// What the source knows of each SLO's histogram; see [`Prometheus::probe`] and [`Scrape::probe`]. `reach` is how
+    /// far back history is looked for.
+    pub async fn probe(&self, now: Timestamp, reach: Duration, deadline: Duration) -> Result<Probe, SourceError> {
+        match self {
+            Source::Prometheus(prometheus) => prometheus.probe(now, reach, deadline).await,
+            Source::Scrape(scrape) => scrape.probe(now, deadline).await,
         }
     }
 }

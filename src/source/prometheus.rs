@@ -9,6 +9,8 @@ mod columns;
 
 mod history;
 
+mod probe;
+
 mod slices;
 
 use std::sync::Arc;

@@ -20,6 +20,7 @@ use super::error::{SourceError, quote};
 use super::exposition::{Format, Reader, Sample};
 use super::gather::gather;
 use super::plan::Plan;
+use super::probe::Probe;
 use super::series::PollBuilder;
 
 /// The text formats; protobuf is not read here.
@@ -76,6 +77,11 @@ impl Scrape {
         poll.partial |= !failures.is_empty();
         failures.iter().for_each(|failure| poll.warnings.push(failure));
         Ok(poll.finish())
+    }
+
+    /// What the targets' histograms look like now; nothing is known of their past.
+    pub async fn probe(&self, now: Timestamp, deadline: Duration) -> Result<Probe, SourceError> {
+        Ok(Probe::from_poll(&self.plan, self.poll(now, deadline).await?))
     }
 
     async fn target(&self, index: usize, slot: Timestamp, deadline: Deadline) -> Result<PollBuilder, SourceError> {

@@ -165,9 +165,9 @@ async fn poll(does: Does) -> Result<Poll, SourceError> {
     in_time(source.poll(SLOT, DEADLINE)).await
 }
 
-/// Fails the test if the future outlives its deadline by more than half a second.
+/// Fails the test if the future outlives its deadline by more than what a busy machine takes.
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    let limit = DEADLINE.to_std() + std::time::Duration::from_millis(500);
+    let limit = DEADLINE.to_std() + std::time::Duration::from_secs(2);
     tokio::time::timeout(limit, future).await.expect("outlived its deadline")
 }
 
@@ -434,7 +434,8 @@ async fn hostile_history_is_an_error_too() {
     let server = server(ok(&body)).await;
     let source = prometheus(&server.url, plan(&[("m", 0.1)]));
     let to = SLOT + Duration::from_secs(10_999 * 30);
-    let error = source.history(SLOT, to, Duration::from_secs(30), Detail::Buckets, DEADLINE).await.unwrap_err();
+    let deadline = Duration::from_secs(20);
+    let error = source.history(SLOT, to, Duration::from_secs(30), Detail::Buckets, deadline).await.unwrap_err();
     assert_eq!(error, SourceError::TooLarge { limit_bytes: MAX_BYTES });
 }
 
@@ -488,4 +489,16 @@ async fn targets_are_scraped_side_by_side() {
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn native_histograms_are_recognised() {
+    // The same for every question: what is asked for `m_bucket` is found under `m` only.
+    let row =
+        r#"{"metric":{"__name__":"m"},"histogram":[1772366400,{"count":"10","sum":"1","buckets":[[0,"0","1","10"]]}]}"#;
+    let server = server(vector(row)).await;
+    let probe =
+        prometheus(&server.url, plan(&[("m", 0.1)])).probe(SLOT, Duration::from_days(1), DEADLINE).await.unwrap();
+    assert_eq!((probe.slos[0].series, probe.slos[0].native), (0, true));
+    assert!(probe.warnings.iter().any(|warning| warning.contains("native histograms")), "{:?}", probe.warnings);
 }

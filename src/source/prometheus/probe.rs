@@ -1,0 +1,138 @@
+//! Questions about histograms rather than about their values: how often they are scraped, how far back they reach.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::clock::Deadline;
+use crate::engine::time::{Duration, Timestamp};
+use crate::source::error::SourceError;
+use crate::source::plan::MetricRequest;
+use crate::source::probe::Probe;
+use crate::source::series::Warnings;
+
+use super::answer::{self, MatrixRow, Notes, Shape, VectorRow};
+use super::{Prometheus, seconds};
+
+const TOTALS: &str = "le=\"+Inf\"";
+/// Over how long samples are counted to see how far apart they are.
+const COUNTED: Duration = Duration::from_minutes(10);
+/// Into how many steps the time is cut in which the first sample is looked for.
+const STEPS: i64 = 200;
+const SHORTEST_STEP: Duration = Duration::from_minutes(1);
+
+impl Prometheus {
+    /// What is known of each SLO's histogram at `now`, and how much of the time `reach` before it holds samples. An
+    /// error only if the server answers nothing at all; a question that it refuses is a warning.
+    pub async fn probe(&self, now: Timestamp, reach: Duration, deadline: Duration) -> Result<Probe, SourceError> {
+        let until = Deadline::after(deadline);
+        let mut probe = Probe::from_poll(&self.plan, self.poll(now, deadline).await?);
+        let mut warnings = Warnings::default();
+        for (index, request) in self.plan.requests.iter().enumerate() {
+            let refused = |error: SourceError| format!("{}: {error}", request.metric);
+            match self.intervals(index, now, until).await {
+                Ok(intervals) => intervals.into_iter().for_each(|(slo, t)| probe.slos[slo].scrape_interval = Some(t)),
+                Err(error) => warnings.push(&refused(error)),
+            }
+            match self.earliest(index, now, reach, until).await {
+                Ok(earliest) => earliest.into_iter().for_each(|(slo, at)| probe.slos[slo].earliest = Some(at)),
+                Err(error) => warnings.push(&refused(error)),
+            }
+            if request.slos.iter().all(|slo| probe.slos[*slo].series > 0) {
+                continue;
+            }
+            match self.native(index, now, until).await {
+                Ok(slos) => slos.into_iter().for_each(|slo| probe.slos[slo].native = probe.slos[slo].series == 0),
+                Err(error) => warnings.push(&refused(error)),
+            }
+        }
+        probe.warnings.extend(warnings.into_list());
+        Ok(probe)
+    }
+
+    /// The scrape interval of each SLO that has one.
+    async fn intervals(
+        &self,
+        index: usize,
+        now: Timestamp,
+        deadline: Deadline,
+    ) -> Result<BTreeMap<usize, Duration>, SourceError> {
+        let selectors = self.plan.requests[index].selectors(TOTALS);
+        let counts: Vec<String> = selectors.iter().map(|s| format!("count_over_time({s}[{COUNTED}])")).collect();
+        let form = vec![("query", counts.join(" or ")), ("time", seconds(now))];
+        let plan = Arc::clone(&self.plan);
+        let counts = self.ask("query", form, deadline, move |body| read_values(body, &plan.requests[index])).await?;
+        Ok(counts.into_iter().filter_map(|(slo, counts)| Some((slo, interval(counts)?))).collect())
+    }
+
+    /// When the first sample of each SLO is seen.
+    async fn earliest(
+        &self,
+        index: usize,
+        now: Timestamp,
+        reach: Duration,
+        deadline: Deadline,
+    ) -> Result<BTreeMap<usize, Timestamp>, SourceError> {
+        let step = Duration::from_ms(reach.ms() / STEPS).max(SHORTEST_STEP);
+        let form = vec![
+            ("query", self.plan.requests[index].query(TOTALS)),
+            ("start", seconds(now - reach)),
+            ("end", seconds(now)),
+            ("step", format!("{:.3}", step.secs())),
+        ];
+        let plan = Arc::clone(&self.plan);
+        self.ask("query_range", form, deadline, move |body| read_earliest(body, &plan.requests[index])).await
+    }
+
+    /// The SLOs whose selector finds native histograms.
+    async fn native(&self, index: usize, now: Timestamp, deadline: Deadline) -> Result<Vec<usize>, SourceError> {
+        let form = vec![("query", self.plan.requests[index].query_native()), ("time", seconds(now))];
+        let plan = Arc::clone(&self.plan);
+        self.ask("query", form, deadline, move |body| read_native(body, &plan.requests[index])).await
+    }
+}
+
+/// Every value of each SLO.
+fn read_values(body: &[u8], request: &MetricRequest) -> Result<BTreeMap<usize, Vec<f64>>, SourceError> {
+    let mut values: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    let read = answer::read(body, Shape::Result("vector"), |row: VectorRow| {
+        for slo in request.assign(&answer::owned(row.metric.labels)) {
+            values.entry(slo).or_default().extend(row.value.map(|point| point.1));
+        }
+    });
+    read.map(|Notes { .. }| values)
+}
+
+/// How far apart samples are, by the median of their counts; to the second unless they are closer than two.
+fn interval(mut counts: Vec<f64>) -> Option<Duration> {
+    counts.retain(|count| *count >= 1.0);
+    counts.sort_by(f64::total_cmp);
+    let median = counts.get(counts.len() / 2)?;
+    let interval = COUNTED.times(1.0 / median);
+    let second = Duration::from_secs(1);
+    Some(if interval < second.times(2.0) { interval } else { second.times(interval.secs().round()) })
+}
+
+fn read_earliest(body: &[u8], request: &MetricRequest) -> Result<BTreeMap<usize, Timestamp>, SourceError> {
+    let mut earliest: BTreeMap<usize, Timestamp> = BTreeMap::new();
+    let read = answer::read(body, Shape::Result("matrix"), |row: MatrixRow| {
+        let Some(first) = row.values.first() else { return };
+        let at = Timestamp::from_unix_ms((first.0 * 1000.0).round() as i64);
+        for slo in request.assign(&answer::owned(row.metric.labels)) {
+            let known = earliest.entry(slo).or_insert(at);
+            *known = at.min(*known);
+        }
+    });
+    read.map(|Notes { .. }| earliest)
+}
+
+fn read_native(body: &[u8], request: &MetricRequest) -> Result<Vec<usize>, SourceError> {
+    let mut slos = Vec::new();
+    let read = answer::read(body, Shape::Result("vector"), |row: VectorRow| {
+        if row.histogram.is_some() {
+            slos.extend(request.assign(&answer::owned(row.metric.labels)));
+            slos.sort_unstable();
+            slos.dedup();
+        }
+    });
+    read.map(|Notes { .. }| slos)
+}
