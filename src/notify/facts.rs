@@ -1,8 +1,7 @@
 //! The sentences of a message: what an alert's numbers mean, a fact at a time.
 
 use crate::engine::Spec;
-use crate::engine::histogram::Labels;
-use crate::engine::incident::{AlertFacts, Notification, Reason};
+use crate::engine::notification::{AlertFacts, Notification, Reason};
 use crate::engine::rule::Limit;
 use crate::engine::time::Duration;
 
@@ -30,6 +29,10 @@ pub fn of(notification: &Notification, spec: &Spec) -> Vec<Fact> {
     } else {
         of_burning(notification)
     };
+    // For a journey, why this came by another way than usual: the receiver it was meant for refused it.
+    if let Some(note) = notification.detail.as_deref().filter(|_| !is_of_source(notification)) {
+        facts.push(fact("Note", note));
+    }
     if let Some(owner) = &notification.owner {
         facts.push(fact("Owner", owner));
     }
@@ -44,12 +47,13 @@ pub fn of(notification: &Notification, spec: &Spec) -> Vec<Fact> {
 /// What the worst alert's place does, for the title: `is burning its error budget 21x too fast`.
 pub fn predicate(alert: &AlertFacts) -> String {
     match alert.limit {
-        _ if !alert.usage.is_finite() => "is over its limits".into(),
         Limit::BurnRate { .. } if alert.burn_long >= 1.05 => {
             format!("is burning its error budget {} too fast", factor(alert.burn_long))
         }
-        Limit::BurnRate { .. } => format!("is burning its error budget at {}", factor(alert.burn_long)),
-        Limit::BudgetConsumed { .. } => {
+        Limit::BurnRate { .. } if alert.burn_long.is_finite() => {
+            format!("is burning its error budget at {}", factor(alert.burn_long))
+        }
+        Limit::BudgetConsumed { .. } if alert.budget_remaining.is_finite() => {
             format!("has used {} of its error budget", percent(1.0 - alert.budget_remaining))
         }
         Limit::Exhaustion { .. } => match alert.exhausted_in {
@@ -57,11 +61,12 @@ pub fn predicate(alert: &AlertFacts) -> String {
             None if alert.budget_remaining <= 0.0 => "has no error budget left".into(),
             None => "is running out of error budget".into(),
         },
-        Limit::Latency { quantile, .. } => {
+        Limit::Latency { quantile, .. } if alert.usage.is_finite() => {
             let (q, value) = (quantile_name(quantile), latency(alert.usage * alert.budget_s));
             let against = if alert.usage > 1.0 { "over its budget of" } else { "close to its budget of" };
             format!("has a {q} of {value}, {against} {}", latency(alert.budget_s))
         }
+        Limit::BurnRate { .. } | Limit::BudgetConsumed { .. } | Limit::Latency { .. } => "is over its limits".into(),
     }
 }
 
@@ -80,28 +85,28 @@ pub fn is_of_source(notification: &Notification) -> bool {
     notification.journey.is_none()
 }
 
-/// `checkout / database (region=eu)`; a journey's own SLO has no layer.
-pub fn place(journey: &str, layer: Option<&str>, labels: &Labels) -> String {
-    let mut place = journey.to_owned();
-    if let Some(layer) = layer {
-        place.push_str(" / ");
-        place.push_str(layer);
-    }
-    if !labels.is_empty() {
-        let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        place.push_str(&format!(" ({})", pairs.join(", ")));
-    }
-    let place = text::clean(&place);
-    if place.is_empty() { "unnamed".into() } else { place }
+/// `checkout/database{region="eu"}`; a journey's own SLO has no layer.
+pub fn place(journey: &str, alert: &AlertFacts) -> String {
+    named(&format!("{journey}{}", alert.place()))
+}
+
+/// The same within a message that names the journey already: `database{region="eu"}`.
+pub fn place_within(journey: &str, alert: &AlertFacts) -> String {
+    if alert.layer.is_none() { place(journey, alert) } else { named(alert.place().trim_start_matches('/')) }
 }
 
 /// Where the worst of it is.
 pub fn worst_place(notification: &Notification) -> String {
     match (&notification.journey, notification.alerts.first()) {
-        (Some(journey), Some(worst)) => place(journey, worst.layer.as_deref(), &worst.labels),
-        (Some(journey), None) => place(journey, None, &Labels::new()),
+        (Some(journey), Some(worst)) => place(journey, worst),
+        (Some(journey), None) => named(journey),
         (None, _) => "the source of histograms".into(),
     }
+}
+
+fn named(place: &str) -> String {
+    let place = text::clean(place);
+    if place.is_empty() { "unnamed".into() } else { place }
 }
 
 /// The window a rule looks back over; the whole period for a rule on the period's budget.
@@ -240,11 +245,11 @@ fn slow_requests(alert: &AlertFacts) -> String {
 
 fn share_of_slow(alert: &AlertFacts) -> String {
     match &alert.layer {
-        Some(layer) if alert.share_of_slow.is_finite() && alert.share_of_slow > 0.0 => {
-            let layer = text::clip(&place(layer, None, &alert.labels), 200);
+        Some(_) if alert.share_of_slow.is_finite() && alert.share_of_slow > 0.0 => {
+            let layer = text::clip(&place_within("", alert), 200);
             format!("{layer}: {} of the incident's slow requests", percent(alert.share_of_slow.min(1.0)))
         }
-        _ => String::new(),
+        Some(_) | None => String::new(),
     }
 }
 
@@ -266,7 +271,10 @@ fn budget(alert: &AlertFacts) -> String {
         format!("gone: {} of {period}'s used", percent(1.0 - left))
     } else {
         let rest = match alert.exhausted_in {
-            Some(exhausted_in) if alert.ended_at.is_none() => format!(", gone in {} at this rate", span(exhausted_in)),
+            // A budget that lasts longer than its period is renewed faster than it burns.
+            Some(exhausted_in) if alert.ended_at.is_none() && exhausted_in <= alert.period => {
+                format!(", gone in {} at this rate", span(exhausted_in))
+            }
             _ => String::new(),
         };
         format!("{} left of {period}{rest}", percent(left))

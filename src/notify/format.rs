@@ -88,19 +88,7 @@ pub fn latency(value_s: f64) -> String {
 
 /// A length of time by its two largest units: `45s`, `2h10m`, `30d`.
 pub fn span(length: Duration) -> String {
-    const UNITS: [(&str, i64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    let ms = length.ms();
-    let Some(largest) = UNITS.iter().position(|(_, unit_ms)| ms >= *unit_ms) else {
-        return if ms == 0 { "0s".into() } else { format!("{ms}ms") };
-    };
-    let (name, unit_ms) = UNITS[largest];
-    let mut text = format!("{}{name}", ms / unit_ms);
-    if let Some((name, next_ms)) = UNITS.get(largest + 1)
-        && ms % unit_ms >= *next_ms
-    {
-        text.push_str(&format!("{}{name}", ms % unit_ms / next_ms));
-    }
-    text
+    length.coarse().to_string()
 }
 
 /// An instant in UTC, to the minute; the date stands only where it is not `today`'s.

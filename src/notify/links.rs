@@ -4,7 +4,7 @@ use reqwest::Url;
 
 use crate::config::promql::Query;
 use crate::config::selector::Selector;
-use crate::engine::incident::AlertFacts;
+use crate::engine::notification::AlertFacts;
 use crate::engine::rule::Limit;
 use crate::engine::sli::{Between, SloSpec};
 use crate::engine::time::Duration;

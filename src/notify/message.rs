@@ -11,7 +11,7 @@ use reqwest::Url;
 use crate::config::selector::Selector;
 use crate::config::{Config, Source};
 use crate::engine::Spec;
-use crate::engine::incident::{AlertFacts, Notification, Reason};
+use crate::engine::notification::{AlertFacts, Notification, Reason};
 use crate::engine::time::Timestamp;
 
 use super::facts::{self, Fact, is_of_source};
@@ -143,7 +143,7 @@ fn further(notification: &Notification) -> Vec<String> {
     let mut lines: Vec<String> = alerts
         .take(MAX_LINES)
         .map(|alert| {
-            let place = text::clip(&facts::place(alert.layer.as_deref().unwrap_or(journey), None, &alert.labels), 60);
+            let place = text::clip(&facts::place_within(journey, alert), 60);
             text::line(&format!("{place}: {}", facts::one_line(alert, notification)), MAX_LINE)
         })
         .collect();

@@ -5,7 +5,7 @@
 //! exchange, reads a bounded answer and follows no redirect, and no outcome holds a secret.
 //!
 //! ```no_run
-//! # async fn example(config: slowburn::config::Config, notification: slowburn::engine::incident::Notification) {
+//! # async fn example(config: slowburn::config::Config, notification: slowburn::engine::notification::Notification) {
 //! use slowburn::{clock::Clock, notify::Notifier};
 //! let notifier = Notifier::new(&config).expect("the receivers are usable");
 //! println!("{}", notifier.send(&notification, Clock.now()).await);
@@ -25,14 +25,13 @@ mod webhook;
 
 use reqwest::{Client, RequestBuilder, Url};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::config::secret::Secret;
 use crate::config::{Config, HttpClient, Receiver, ReceiverKind};
-use crate::engine::Outcome;
-use crate::engine::incident::Notification;
+use crate::engine::notification::Notification;
 use crate::engine::time::{Duration, Timestamp};
+use crate::engine::{Outcome, stable_hash};
 use crate::http::{self, ClientError};
 
 pub use self::facts::Fact;
@@ -219,12 +218,7 @@ impl Channel {
 }
 
 /// 16 hexadecimal digits that name these texts, the same on every machine and in every version.
-fn stable_hash(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.as_bytes());
-        // No text of UTF-8 holds this byte, so that ["ab"] and ["a", "b"] differ.
-        hash.update([0xff]);
-    }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+fn short_hash(parts: &[&str]) -> String {
+    let hash = stable_hash(parts);
+    format!("{:016x}", (hash >> 64) as u64 ^ hash as u64)
 }

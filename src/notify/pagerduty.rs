@@ -7,12 +7,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::incident::{Notification, Reason};
+use crate::engine::notification::{Notification, Reason};
 use crate::engine::rule::{Stage, Urgency};
 
 use super::facts::{is_of_source, kind, worst_place};
 use super::message::Message;
-use super::{stable_hash, text};
+use super::{short_hash, text};
 
 const MAX_DEDUP_KEY: usize = 255;
 const MAX_SUMMARY: usize = 1024;
@@ -50,7 +50,7 @@ pub fn dedup_key(incident: &str) -> String {
     if !incident.is_empty() && text::units(incident) <= MAX_DEDUP_KEY {
         return incident.to_owned();
     }
-    let hash = stable_hash(&[incident]);
+    let hash = short_hash(&[incident]);
     format!("{}-{hash}", text::clip(incident, MAX_DEDUP_KEY - hash.len() - 1))
 }
 

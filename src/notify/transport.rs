@@ -12,6 +12,8 @@ use super::secrets::Scrubber;
 
 /// The most that is read of an answer.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// The share of the deadline that an answer's body may take after its status.
+const BODY_SHARE: f64 = 0.2;
 /// A receiver that asks for more patience is asked again after this.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
@@ -29,7 +31,7 @@ pub async fn post(
     now: Timestamp,
     scrubber: &Scrubber,
 ) -> Result<Answer, Outcome> {
-    match tokio::time::timeout(deadline.to_std(), exchange(request, now)).await {
+    match tokio::time::timeout(deadline.to_std(), exchange(request, deadline.times(BODY_SHARE), now)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Outcome::Retry { after: None, why: scrubber.scrub(&describe(error)) }),
         Err(_) => Err(Outcome::Retry { after: None, why: format!("no whole answer within {deadline}") }),
@@ -63,7 +65,7 @@ impl Answer {
     }
 }
 
-async fn exchange(request: RequestBuilder, now: Timestamp) -> reqwest::Result<Answer> {
+async fn exchange(request: RequestBuilder, body_patience: Duration, now: Timestamp) -> reqwest::Result<Answer> {
     let response = request.send().await?;
     let status = response.status();
     let retry_after = response
@@ -71,8 +73,9 @@ async fn exchange(request: RequestBuilder, now: Timestamp) -> reqwest::Result<An
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| retry_after(value, now));
-    // The status has decided; an answer that breaks off after it only loses the receiver's word.
-    Ok(Answer { status, retry_after, body: bounded_body(response).await.unwrap_or_default() })
+    // The status has decided; an answer that breaks off or drags on after it only loses the receiver's word.
+    let body = tokio::time::timeout(body_patience.to_std(), bounded_body(response)).await;
+    Ok(Answer { status, retry_after, body: body.ok().and_then(Result::ok).unwrap_or_default() })
 }
 
 async fn bounded_body(mut response: Response) -> reqwest::Result<String> {

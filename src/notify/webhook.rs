@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::engine::histogram::Labels;
-use crate::engine::incident::{AlertFacts, Notification, Reason};
+use crate::engine::notification::{AlertFacts, Notification, Reason};
 use crate::engine::time::Timestamp;
 
 use super::facts::{is_of_source, kind, one_line, place};
 use super::message::{Context, Message};
-use super::{stable_hash, text};
+use super::{short_hash, text};
 
 /// Further alerts are counted in `truncatedAlerts`.
 const MAX_ALERTS: usize = 100;
@@ -100,7 +100,7 @@ pub fn unix_s(at: Timestamp) -> i64 {
 /// The value of `webhook-id`: the notification's id, or a hash of one that cannot stand in a header.
 pub fn header_id(id: &str) -> String {
     let fits = !id.is_empty() && id.len() <= 256 && id.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits { id.to_owned() } else { stable_hash(&[id]) }
+    if fits { id.to_owned() } else { short_hash(&[id]) }
 }
 
 struct Alert {
@@ -133,7 +133,7 @@ impl Alert {
         labels.extend(own.into_iter().filter(|(_, value)| !value.is_empty()).map(|(k, v)| (k.into(), v.into())));
         let mut identity = vec![journey, alert.layer.as_deref().unwrap_or_default(), &alert.rule];
         identity.extend(alert.labels.iter().flat_map(|(name, value)| [name.as_str(), value]));
-        let place = place(journey, alert.layer.as_deref(), &alert.labels);
+        let place = place(journey, alert);
         let annotations = [("description".to_owned(), format!("{place}: {}", one_line(alert, notification)))];
         Self {
             labels,
@@ -141,7 +141,7 @@ impl Alert {
             starts_at: alert.breached_at,
             ends_at: alert.ended_at.or(notification.resolved_at),
             query: context.query(alert),
-            fingerprint: stable_hash(&identity),
+            fingerprint: short_hash(&identity),
         }
     }
 
@@ -161,7 +161,7 @@ impl Alert {
             starts_at: notification.opened_at,
             ends_at: notification.resolved_at,
             query: None,
-            fingerprint: stable_hash(&[&notification.incident]),
+            fingerprint: short_hash(&[&notification.incident]),
         }
     }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 use slowburn::engine::histogram::Labels;
-use slowburn::engine::incident::{AlertFacts, Notification, Reason};
+use slowburn::engine::notification::{AlertFacts, Notification, Reason};
 use slowburn::engine::rule::{Limit, Stage, Urgency};
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::notify::{Message, Notifier};

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use slowburn::config::Config;
-use slowburn::engine::incident::Notification;
+use slowburn::engine::notification::Notification;
 use slowburn::notify::{Notifier, preview};
 
 use super::samples::{self, PAGERDUTY, SLACK, WEBHOOK};

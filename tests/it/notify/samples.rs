@@ -6,7 +6,7 @@ use slowburn::config::secret::Secret;
 use slowburn::config::selector::Selector;
 use slowburn::config::{Config, HttpClient, Prometheus, Receiver, ReceiverKind, Server, Source};
 use slowburn::engine::histogram::Labels;
-use slowburn::engine::incident::{AlertFacts, Notification, Reason};
+use slowburn::engine::notification::{AlertFacts, Notification, Reason};
 use slowburn::engine::rule::{Limit, Stage, Urgency};
 use slowburn::engine::sli::{Between, NewSeries, SloSpec};
 use slowburn::engine::time::{Duration, Timestamp};
@@ -102,7 +102,7 @@ pub fn opened() -> Notification {
         at: night(),
         receiver: SLACK,
         reason: Reason::Opened,
-        incident: "journey=checkout".into(),
+        incident: "checkout".into(),
         journey: Some("checkout".into()),
         owner: Some("payments".into()),
         runbook: Some("https://wiki.example.com/checkout".into()),
@@ -113,7 +113,7 @@ pub fn opened() -> Notification {
         resolved_at: None,
         alerts: vec![spike()],
         detail: None,
-        summary: "checkout / database: critical page, burning its error budget 34x too fast".into(),
+        summary: String::new(),
     }
 }
 
@@ -167,7 +167,7 @@ pub fn joined(slo: usize, layer: &str, stage: Stage, urgency: Urgency) -> AlertF
 pub fn all() -> Vec<(&'static str, Notification)> {
     let hour_later = night() + Duration::from_hours(4);
     let ended = |alert: AlertFacts| AlertFacts { ended_at: Some(night() + Duration::from_minutes(57)), ..alert };
-    vec![
+    let mut all = vec![
         ("opened", opened()),
         ("escalated", escalated()),
         ("repeated", Notification { at: hour_later, reason: Reason::Repeated, ..escalated() }),
@@ -188,7 +188,6 @@ pub fn all() -> Vec<(&'static str, Notification)> {
                     }),
                     ended(joined(2, "service", Stage::Warning, Urgency::Page)),
                 ],
-                summary: "checkout: resolved after 1h3m".into(),
                 ..opened()
             },
         ),
@@ -199,7 +198,6 @@ pub fn all() -> Vec<(&'static str, Notification)> {
                 at: night() + Duration::from_minutes(12),
                 reason: Reason::Resolved,
                 resolved_at: Some(night() + Duration::from_minutes(12)),
-                summary: "the source can be seen again after 15m".into(),
                 ..blind()
             },
         ),
@@ -208,7 +206,12 @@ pub fn all() -> Vec<(&'static str, Notification)> {
         ("no_traffic", no_traffic()),
         ("long_names", long_names()),
         ("hostile", hostile()),
-    ]
+        ("fallback", Notification { detail: Some("receiver 'oncall' refused this: gone".into()), ..opened() }),
+        ("warning", warning()),
+        ("nothing_left", nothing_left()),
+    ];
+    all.iter_mut().for_each(|(_, notification)| notification.summarize());
+    all
 }
 
 fn escalated() -> Notification {
@@ -229,7 +232,6 @@ fn blind() -> Notification {
         group: Labels::new(),
         alerts: vec![],
         detail: Some("3 polls in a row failed: no answer from the source within 10s".into()),
-        summary: "the source is out of sight: no answer within 10s".into(),
         ..opened()
     }
 }
@@ -283,22 +285,58 @@ fn other_rules() -> Notification {
     Notification { urgency: Urgency::Ticket, alerts: vec![budget, runway, approach], ..opened() }
 }
 
+/// A ticket for what may become slow.
+fn warning() -> Notification {
+    let approach = AlertFacts {
+        rule: "approach".into(),
+        limit: Limit::Latency { quantile: 0.999, over: Duration::from_hours(1) },
+        usage: 0.95,
+        burn_long: 0.4,
+        burn_short: 0.5,
+        bad_events: 49.2,
+        share_of_slow: 0.31,
+        quantiles_s: Some([0.0123, 0.0211, 0.0311]),
+        exhausted_in: Some(Duration::from_days(45)),
+        ..joined(DATABASE, "database", Stage::Warning, Urgency::Ticket)
+    };
+    Notification { stage: Stage::Warning, urgency: Urgency::Ticket, alerts: vec![approach], ..opened() }
+}
+
+/// The budget is gone, so there is no time left and no end to the usage.
+fn nothing_left() -> Notification {
+    let runway = AlertFacts {
+        rule: "runway".into(),
+        limit: Limit::Exhaustion { within: Duration::from_hours(1), short: Duration::from_minutes(5) },
+        usage: f64::INFINITY,
+        exhausted_in: None,
+        budget_remaining: -0.002,
+        ..spike()
+    };
+    Notification { alerts: vec![runway], ..opened() }
+}
+
 fn no_traffic() -> Notification {
     let idle = AlertFacts {
         layer: None,
         events: 0.0,
         bad_events: 0.0,
-        burn_long: f64::NAN,
-        burn_short: f64::NAN,
-        usage: f64::NAN,
-        share_of_slow: f64::NAN,
+        burn_long: 0.0,
+        burn_short: 0.0,
+        usage: 0.0,
+        share_of_slow: 0.0,
         quantiles_s: None,
-        budget_remaining: f64::NAN,
+        budget_remaining: 1.0,
         exhausted_in: None,
         period_coverage: 0.0,
         ..spike()
     };
-    Notification { owner: None, runbook: Some("ask Ada, desk 4".into()), alerts: vec![idle], ..opened() }
+    Notification {
+        reason: Reason::Repeated,
+        owner: None,
+        runbook: Some("ask Ada, desk 4".into()),
+        alerts: vec![idle],
+        ..opened()
+    }
 }
 
 fn long_names() -> Notification {
@@ -313,9 +351,8 @@ fn long_names() -> Notification {
         journey: Some(long("checkout")),
         owner: Some(long("payments")),
         runbook: Some(format!("https://wiki.example.com/{}", long("page"))),
-        incident: long("journey=checkout"),
+        incident: long("checkout"),
         alerts: vec![alert.clone(), alert],
-        summary: long("summary"),
         ..opened()
     }
 }
@@ -331,9 +368,8 @@ fn hostile() -> Notification {
         journey: Some("צ'ק-אאוט 🔥 <@U123>".into()),
         owner: Some("payments\n\n*Owner*\nmallory".into()),
         runbook: Some("javascript:alert(1)".into()),
-        incident: "journey=צ'ק-אאוט 🔥\n<!here>".into(),
+        incident: "צ'ק-אאוט 🔥\n<!here>".into(),
         alerts: vec![alert.clone(), alert],
-        summary: "צ'ק-אאוט 🔥 <!everyone> is \u{1b}[31mslow\u{1b}[0m".into(),
         ..opened()
     }
 }

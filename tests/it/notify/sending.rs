@@ -8,9 +8,10 @@ use slowburn::clock::Clock;
 use slowburn::config::secret::Secret;
 use slowburn::config::{Auth, Config, ReceiverKind};
 use slowburn::engine::Outcome;
-use slowburn::engine::incident::{Notification, Reason};
+use slowburn::engine::notification::{Notification, Reason};
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::notify::Notifier;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::samples::{self, HOOK_PATH, PAGERDUTY, ROUTING_KEY, SIGNING_SECRET, SLACK, SLACK_PATH, WEBHOOK};
 use crate::fakes::{Fakes, Fault, Kind};
@@ -173,6 +174,45 @@ async fn nobody_listens() {
             assert!(why.starts_with("cannot connect: "), "{why}");
             assert_no_secret(why);
         }
+    }
+}
+
+/// A server that answers every request with these bytes and then keeps the connection open.
+async fn mumbling(bytes: Vec<u8>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut kept = vec![];
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let _ = socket.read(&mut [0; 1024]).await;
+            let _ = socket.write_all(&bytes).await;
+            kept.push(socket);
+        }
+    });
+    base
+}
+
+#[tokio::test]
+async fn what_is_hardly_http_is_bounded() {
+    let answers: [(&[u8], &str); 6] = [
+        (b"220 mail.example.com ESMTP\r\n", "retry      the exchange broke off: invalid HTTP version parsed"),
+        (b"HTTP/1.1 202 Accepted\r\ncontent-length: 99\r\n\r\n{", "delivered"),
+        (b"HTTP/1.1 400 Bad Request\r\ncontent-length: 99\r\n\r\n{", "rejected   answered 400 Bad Request"),
+        (b"HTTP/1.1 299 \xff\xfe\r\ncontent-length: 0\r\n\r\n", "delivered"),
+        (b"HTTP/1.1 200 OK\r\nx: ", "retry      no whole answer within 2s"),
+        (b"", "retry      no whole answer within 2s"),
+    ];
+    let mut sends = tokio::task::JoinSet::new();
+    for (bytes, expected) in answers {
+        sends.spawn(async move {
+            let notifier = Notifier::new(&config(&mumbling(bytes.to_vec()).await)).unwrap();
+            let notifier = notifier.with_deadline(Duration::from_secs(2));
+            let outcome = notifier.send(&to(PAGERDUTY), samples::night()).await;
+            assert_eq!(shown(&outcome), expected, "{}", String::from_utf8_lossy(bytes));
+        });
+    }
+    while let Some(send) = sends.join_next().await {
+        send.unwrap();
     }
 }
 
