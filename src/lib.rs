@@ -10,4 +10,5 @@ pub mod config;
 pub mod engine;
 pub mod http;
 pub mod notify;
+pub mod replay;
 pub mod source;

@@ -4,8 +4,10 @@
 //! [`Command`] and a line in [`run`]. Results go to stdout, everything else to stderr.
 
 pub mod check;
+pub mod replay;
 pub mod rules_export;
 pub mod schema;
+pub mod when;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Validate the configuration: exit 0 if it is sound, 1 with every mistake if it is not
     Check(check::Check),
+    /// Show what would have been sent over a stretch of history; sends nothing
+    Replay(replay::Replay),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
 }
@@ -38,6 +42,7 @@ pub enum Command {
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Check(args) => check::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Schema => schema::run(),
     }
 }
