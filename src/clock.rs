@@ -33,3 +33,17 @@ impl Deadline {
 fn instant() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
+
+/// Measures how long something takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(tokio::time::Instant);
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self(instant())
+    }
+
+    pub fn elapsed_s(self) -> f64 {
+        instant().duration_since(self.0).as_secs_f64()
+    }
+}

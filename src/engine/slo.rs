@@ -232,6 +232,14 @@ impl Slo {
         Traffic { good: now_good - good, total: now_total - total, coverage }
     }
 
+    /// Requests and slow requests since the beginning.
+    pub fn totals(&self) -> [f64; 2] {
+        match self.counters.newest() {
+            [good, total, _] => [*total, (total - good).max(0.0)],
+            _ => [0.0; 2],
+        }
+    }
+
     /// Share of the period's error budget that is spent: 1 is all of it.
     pub fn consumed(&self, spec: &SloSpec, period: Age) -> f64 {
         self.traffic(period).burn(spec.allowed_ratio())

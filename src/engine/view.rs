@@ -129,6 +129,11 @@ impl Engine {
         }
     }
 
+    /// Template, values of `by` labels, and requests and slow requests since the engine began, of every SLO.
+    pub fn totals(&self) -> impl Iterator<Item = (usize, &Labels, [f64; 2])> {
+        self.slos.iter().map(|slo| (slo.template, &slo.labels, slo.totals()))
+    }
+
     fn slo_view(&self, index: usize) -> SloView {
         let slo = &self.slos[index];
         let spec = &self.spec.slos[slo.template];

@@ -1,0 +1,151 @@
+//! What a replay found, as the one JSON document that `--format json` prints.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::engine::Spec;
+use crate::engine::alert::AlertRecord;
+use crate::engine::histogram::Labels;
+use crate::engine::incident::IncidentRecord;
+use crate::engine::machine::Missed;
+use crate::engine::notification::{HeldBack, Notification, Reason};
+use crate::engine::rule::{Stage, Urgency};
+use crate::engine::time::Timestamp;
+
+/// The document's version; fields may be added within one.
+const VERSION: u32 = 1;
+
+/// What was decided, in a stable order: the same history and rules print the same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Document {
+    pub version: u32,
+    pub from: Timestamp,
+    /// The last slot that was replayed.
+    pub to: Timestamp,
+    pub interval_s: f64,
+    /// Slots that were evaluated.
+    pub evaluations: u64,
+    pub slos: Vec<SloSummary>,
+    pub alerts: Vec<AlertRecord>,
+    pub incidents: Vec<IncidentSummary>,
+    pub notifications: Vec<NotificationSummary>,
+    pub held_back: HeldBack,
+    pub missed: Missed,
+}
+
+/// One SLO over the replayed range.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SloSummary {
+    pub journey: String,
+    pub layer: Option<String>,
+    pub labels: Labels,
+    pub objective_ppm: u32,
+    pub budget_ms: f64,
+    pub events: u64,
+    pub bad_events: u64,
+    /// Share of the error budget of these events that is spent: 1 is all of it.
+    pub budget_consumed: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct IncidentSummary {
+    pub key: String,
+    pub journey: Option<String>,
+    pub opened_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+    pub worst_stage: Stage,
+    pub alerts: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NotificationSummary {
+    pub at: Timestamp,
+    pub receiver: String,
+    pub reason: Reason,
+    pub incident: String,
+    pub stage: Stage,
+    pub urgency: Urgency,
+    pub summary: String,
+}
+
+/// What [`Document::new`] is made of.
+pub(super) struct Decisions<'a> {
+    pub spec: &'a Spec,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub slots: u64,
+    /// Template, values of `by`, requests and slow requests.
+    pub totals: Vec<(usize, Labels, [f64; 2])>,
+    pub alerts: Vec<AlertRecord>,
+    pub incidents: Vec<IncidentRecord>,
+    pub notifications: Vec<Arc<Notification>>,
+    pub held_back: HeldBack,
+    pub missed: Missed,
+}
+
+impl Document {
+    pub(super) fn new(mut decisions: Decisions<'_>) -> Self {
+        let spec = decisions.spec;
+        decisions.totals.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        decisions.alerts.sort_by(|a, b| alert_order(a).cmp(&alert_order(b)));
+        decisions.incidents.sort_by(|a, b| (a.opened_at, &a.key).cmp(&(b.opened_at, &b.key)));
+        let slos = decisions.totals.into_iter().map(|(template, labels, [events, bad])| {
+            let slo = &spec.slos[template];
+            let bad_ratio = if events > 0.0 { bad / events } else { 0.0 };
+            SloSummary {
+                journey: slo.journey.clone(),
+                layer: slo.layer.clone(),
+                labels,
+                objective_ppm: slo.objective_ppm,
+                budget_ms: slo.budget_s * 1000.0,
+                events: events.round() as u64,
+                bad_events: bad.round() as u64,
+                budget_consumed: bad_ratio / slo.allowed_ratio(),
+            }
+        });
+        let incidents = decisions.incidents.into_iter().map(|incident| IncidentSummary {
+            key: incident.key,
+            journey: incident.journey,
+            opened_at: incident.opened_at,
+            resolved_at: incident.resolved_at,
+            worst_stage: incident.worst_stage,
+            alerts: incident.alerts,
+        });
+        let notifications = decisions.notifications.iter().map(|notification| NotificationSummary {
+            at: notification.at,
+            receiver: spec.receivers[notification.receiver].name.clone(),
+            reason: notification.reason,
+            incident: notification.incident.clone(),
+            stage: notification.stage,
+            urgency: notification.urgency,
+            summary: notification.summary.clone(),
+        });
+        Self {
+            version: VERSION,
+            from: decisions.from,
+            to: decisions.to,
+            interval_s: spec.interval.secs(),
+            evaluations: decisions.slots,
+            slos: slos.collect(),
+            alerts: decisions.alerts,
+            incidents: incidents.collect(),
+            notifications: notifications.collect(),
+            held_back: decisions.held_back,
+            missed: decisions.missed,
+        }
+    }
+
+    /// Writes the document as JSON with sorted keys, ended by a newline.
+    pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        // Through a `Value`, whose maps are sorted.
+        let value = serde_json::to_value(self)?;
+        serde_json::to_writer_pretty(&mut *out, &value)?;
+        out.write_all(b"\n")
+    }
+}
+
+fn alert_order(alert: &AlertRecord) -> impl Ord + '_ {
+    (alert.fired_at, &alert.journey, &alert.layer, &alert.labels, &alert.rule, alert.stage)
+}

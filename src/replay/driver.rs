@@ -1,0 +1,204 @@
+//! Feeds history to the engine and records what it decides.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::config::{Config, Source};
+use crate::engine::alert::AlertRecord;
+use crate::engine::histogram::Snapshot;
+use crate::engine::incident::IncidentRecord;
+use crate::engine::notification::Notification;
+use crate::engine::rule::Limit;
+use crate::engine::time::{Duration, Timestamp};
+use crate::engine::{Effect, Engine, Input, Outcome, Spec};
+use crate::source::SourceError;
+use crate::source::feed::feed;
+use crate::source::plan::Plan;
+use crate::source::prometheus::{Detail, History, Prometheus, Slices};
+
+use super::document::{Decisions, Document};
+
+/// Each request for a slice of history may take this long.
+const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
+/// Slices read ahead while the engine works on one.
+const SLICES_AHEAD: usize = 2;
+
+/// Why a replay could not be made.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    #[error("services that are scraped directly keep no history; replay needs a source that does")]
+    NoHistory,
+    #[error("there is no slot of {interval} between {from} and {to}")]
+    EmptyRange { from: Timestamp, to: Timestamp, interval: Duration },
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("reading history stopped at {at}: {error}")]
+    Interrupted { at: Timestamp, error: SourceError },
+}
+
+/// How far a replay has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub at: Timestamp,
+    /// Slots done and to do, those that only fill the windows before the range included.
+    pub done: u64,
+    pub total: u64,
+}
+
+/// Replays `[from, to]`, rounded inwards to slots. The windows are filled from the history before `from`, as a daemon
+/// that had started then would have filled them. `progress` is told of each slice; it says `false` to stop there, which
+/// yields what was replayed so far.
+pub async fn replay(
+    config: &Config,
+    from: Timestamp,
+    to: Timestamp,
+    mut progress: impl FnMut(Progress) -> bool,
+) -> Result<Document, ReplayError> {
+    let Source::Prometheus(source) = &config.source else { return Err(ReplayError::NoHistory) };
+    let interval = config.spec.interval;
+    let (from, to) = (from.align_up(interval), to.align_down(interval));
+    if from > to {
+        return Err(ReplayError::EmptyRange { from, to, interval });
+    }
+    let plan = Arc::new(Plan::new(&config.spec.slos, &config.selectors));
+    let prometheus = Prometheus::new(source, plan)?;
+    let warm_from = (from - config.spec.longest_window()).align_down(interval);
+    let detail = detail(&config.spec);
+    let slices = Slices::new(prometheus, warm_from, to, interval, detail, SLICE_DEADLINE);
+    let mut arriving = read_ahead(slices);
+    let mut recorder = Recorder::new(config.spec.clone(), from, detail);
+    let total = slots(warm_from, to, interval);
+    while let Some(slice) = arriving.recv().await {
+        let history = slice.map_err(|error| ReplayError::Interrupted { at: recorder.next_slot(warm_from), error })?;
+        recorder.take(&history);
+        let at = recorder.next_slot(warm_from);
+        if !progress(Progress { at, done: total - slots(at, to, interval), total }) {
+            break;
+        }
+    }
+    Ok(recorder.finish())
+}
+
+/// Reads slices in a task of its own, so that the source works while the engine does.
+fn read_ahead(mut slices: Slices) -> mpsc::Receiver<Result<History, SourceError>> {
+    let (send, receive) = mpsc::channel(SLICES_AHEAD);
+    tokio::spawn(async move {
+        while let Some(slice) = slices.next().await {
+            let failed = slice.is_err();
+            if send.send(slice).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+/// Slots in `[from, to]`.
+fn slots(from: Timestamp, to: Timestamp, interval: Duration) -> u64 {
+    (to.slot_number(interval) - from.slot_number(interval) + 1).max(0) as u64
+}
+
+/// All buckets only where a rule looks at quantiles: they are most of the data.
+fn detail(spec: &Spec) -> Detail {
+    let mut limits = spec.slos.iter().flat_map(|slo| &slo.rules).map(|rule| rule.limit);
+    if limits.any(|limit| matches!(limit, Limit::Latency { .. })) { Detail::Buckets } else { Detail::Counts }
+}
+
+/// An engine and everything it decided since `from`.
+pub struct Recorder {
+    engine: Engine,
+    from: Timestamp,
+    last: Option<Timestamp>,
+    /// Requests and slow requests of each SLO before `from`; SLOs that appear later start at zero.
+    before: Option<Vec<[f64; 2]>>,
+    slots: u64,
+    alerts: Vec<AlertRecord>,
+    incidents: Vec<IncidentRecord>,
+    notifications: Vec<Arc<Notification>>,
+}
+
+impl Recorder {
+    pub fn new(spec: Arc<Spec>, from: Timestamp, detail: Detail) -> Self {
+        let engine = Engine::new(spec);
+        let engine = if detail == Detail::Counts { engine.without_quantiles() } else { engine };
+        Self {
+            engine,
+            from,
+            last: None,
+            before: None,
+            slots: 0,
+            alerts: Vec::new(),
+            incidents: Vec::new(),
+            notifications: Vec::new(),
+        }
+    }
+
+    /// Takes a slice of history: slots before `from` fill the windows, later ones are evaluated.
+    pub fn take(&mut self, history: &History) {
+        let mut engine = std::mem::replace(&mut self.engine, Engine::new(Arc::default()));
+        feed(&mut engine, history, |engine, slot, snapshot| {
+            self.step(engine, slot, snapshot);
+            true
+        });
+        self.engine = engine;
+    }
+
+    fn step(&mut self, engine: &mut Engine, slot: Timestamp, snapshot: &Snapshot) {
+        self.last = Some(slot);
+        if slot < self.from {
+            engine.step(slot, Input::Backfilled { slot, snapshot });
+            return;
+        }
+        self.before.get_or_insert_with(|| engine.totals().map(|(_, _, counts)| counts).collect());
+        self.slots += 1;
+        let effects = engine.step(slot, Input::Polled { slot, snapshot });
+        self.record(engine, slot, effects);
+    }
+
+    fn record(&mut self, engine: &mut Engine, slot: Timestamp, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Alert(record) if record.ended_at.is_some() => self.alerts.push(record),
+                Effect::Incident(record) if record.resolved_at.is_some() => self.incidents.push(record),
+                Effect::Notify(notification) => self.notifications.push(notification),
+                Effect::Deliver(delivery) => {
+                    let (id, outcome) = (&delivery.notification.id, &Outcome::Delivered);
+                    let next = engine.step(slot, Input::Settled { id, outcome });
+                    self.record(engine, slot, next);
+                }
+                Effect::Alert(_) | Effect::Incident(_) | Effect::Report(_) => {}
+            }
+        }
+    }
+
+    fn next_slot(&self, first: Timestamp) -> Timestamp {
+        self.last.map_or(first, |last| last + self.engine.spec().interval)
+    }
+
+    /// Everything decided, in a stable order.
+    pub fn finish(mut self) -> Document {
+        let view = self.engine.view();
+        self.alerts.extend(view.alerts);
+        self.incidents.extend(view.incidents);
+        let before = self.before.unwrap_or_default();
+        let totals = self.engine.totals().enumerate().map(|(index, (template, labels, [events, bad]))| {
+            let [events_before, bad_before] = before.get(index).copied().unwrap_or_default();
+            (template, labels.clone(), [events - events_before, bad - bad_before])
+        });
+        let spec = self.engine.spec();
+        Document::new(Decisions {
+            spec,
+            from: self.from,
+            to: self.last.unwrap_or(self.from),
+            slots: self.slots,
+            totals: totals.collect(),
+            alerts: self.alerts,
+            incidents: self.incidents,
+            notifications: self.notifications,
+            held_back: view.held_back,
+            missed: view.missed,
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! The engine over history: what it would have decided, without sending anything.
+//!
+//! Replay is a second driver of the very engine the daemon runs. It never touches receivers, the store or the daemon,
+//! so there is nothing here that could send.
+
+pub mod document;
+
+pub mod driver;
+
+pub mod text;
+
+pub use document::Document;
+pub use driver::{Progress, Recorder, ReplayError, replay};

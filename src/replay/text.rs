@@ -1,0 +1,200 @@
+//! A replay for people: what would have gone out, when, and how the budgets stood. At most 80 columns wide, but for
+//! names that are longer than that.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use crate::engine::histogram::Labels;
+use crate::engine::notification::Reason;
+use crate::engine::rule::{Stage, Urgency};
+use crate::engine::time::{Duration, Timestamp};
+
+use super::document::{Document, NotificationSummary};
+
+const WIDTH: usize = 80;
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.heading(f)?;
+        self.budgets(f)?;
+        self.timeline(f)?;
+        self.summary(f)
+    }
+}
+
+impl Document {
+    fn heading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = self.to.since(self.from).coarse();
+        let interval = Duration::from_ms((self.interval_s * 1000.0) as i64);
+        writeln!(f, "Replay of {length}, {} to {}", minute(self.from), minute(self.to))?;
+        writeln!(f, "{} slots of {interval} evaluated; nothing was sent.", grouped(self.evaluations))
+    }
+
+    fn budgets(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.slos.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nBudgets")?;
+        let places: Vec<String> =
+            self.slos.iter().map(|slo| place(&slo.journey, slo.layer.as_deref(), &slo.labels)).collect();
+        let width = places.iter().map(String::len).max().unwrap_or(0).clamp(12, 30);
+        writeln!(f, "  {:<width$}  {:>9} {:>9} {:>14} {:>9}", "", "budget", "objective", "requests", "spent")?;
+        for (slo, place) in self.slos.iter().zip(&places) {
+            let objective = format!("{}%", f64::from(slo.objective_ppm) / 1e4);
+            let budget = format!("{}ms", slo.budget_ms);
+            let spent = if slo.events == 0 { "-".into() } else { format!("{:.1}%", slo.budget_consumed * 100.0) };
+            writeln!(f, "  {place:<width$}  {budget:>9} {objective:>9} {:>14} {spent:>9}", grouped(slo.events))?;
+        }
+        Ok(())
+    }
+
+    fn timeline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nWhat would have gone out")?;
+        if self.notifications.is_empty() {
+            return writeln!(f, "  nothing");
+        }
+        let mut day = "";
+        let times: Vec<String> = self.notifications.iter().map(|told| told.at.to_string()).collect();
+        let mut rows = times.iter().zip(&self.notifications).peekable();
+        while let Some((time, told)) = rows.next() {
+            let mut receivers = vec![told.receiver.as_str()];
+            // The same news to several receivers is one line.
+            while let Some((_, next)) = rows.next_if(|(_, next)| same_news(told, next)) {
+                receivers.push(&next.receiver);
+            }
+            if time[..10] != *day {
+                day = &time[..10];
+                writeln!(f, "  {day}")?;
+            }
+            let mark = mark(told);
+            let head = format!("    {} {mark:<8} ", &time[11..19]);
+            wrapped(f, &head, &format!("{} -> {}", told.summary, receivers.join(", ")))?;
+        }
+        Ok(())
+    }
+
+    fn summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nSummary")?;
+        let pages = self.opened(Urgency::Page);
+        let tickets = self.opened(Urgency::Ticket);
+        let weeks = (self.to.since(self.from).secs() / 604_800.0).max(1e-9);
+        let per_week =
+            if weeks >= 1.0 { format!(" ({:.1} pages a week)", pages as f64 / weeks) } else { String::new() };
+        writeln!(f, "  {} incidents, {pages} pages, {tickets} tickets and warnings{per_week}", self.incidents.len())?;
+        for (rule, (alerts, longest)) in self.by_rule() {
+            writeln!(f, "  {rule:<16} {alerts:>5} alerts, the longest {}", longest.coarse())?;
+        }
+        let held = &self.held_back;
+        let reasons = [
+            (held.not_consecutive, "over a threshold, but not in consecutive windows"),
+            (held.same_stage, "already told, nothing new"),
+            (held.joined, "joined an open incident without making it worse"),
+            (held.silenced, "silenced"),
+            (held.inactive_hours, "outside active hours"),
+            (held.low_traffic, "too few requests to be sure"),
+        ];
+        let reasons: Vec<_> = reasons.into_iter().filter(|(count, _)| *count > 0).collect();
+        if !reasons.is_empty() {
+            writeln!(f, "  Held back (evaluations):")?;
+            for (count, reason) in reasons {
+                writeln!(f, "    {:>10} {reason}", grouped(count))?;
+            }
+        }
+        if self.missed.slots + self.missed.partial > 0 {
+            let (slots, partial) = (grouped(self.missed.slots), grouped(self.missed.partial));
+            writeln!(f, "  Missed: {slots} slots without an answer, {partial} with a partial one")?;
+        }
+        Ok(())
+    }
+
+    /// Distinct moments at which receivers were told of something new that is at least this urgent and critical.
+    fn opened(&self, urgency: Urgency) -> usize {
+        let is_page = |told: &&NotificationSummary| told.urgency == Urgency::Page && told.stage == Stage::Critical;
+        let mut news: Vec<(Timestamp, &str)> = self
+            .notifications
+            .iter()
+            .filter(|told| matches!(told.reason, Reason::Opened | Reason::Escalated | Reason::Blind))
+            .filter(|told| is_page(told) == (urgency == Urgency::Page))
+            .map(|told| (told.at, told.incident.as_str()))
+            .collect();
+        news.dedup();
+        news.len()
+    }
+
+    /// Alerts at their worst stage and the longest of them, by rule.
+    fn by_rule(&self) -> BTreeMap<&str, (usize, Duration)> {
+        let mut rules: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
+        for alert in &self.alerts {
+            let (count, longest) = rules.entry(&alert.rule).or_default();
+            *count += 1;
+            *longest = (*longest).max(alert.ended_at.unwrap_or(self.to).since(alert.fired_at));
+        }
+        rules
+    }
+}
+
+fn same_news(a: &NotificationSummary, b: &NotificationSummary) -> bool {
+    (a.at, a.reason, &a.incident, &a.summary) == (b.at, b.reason, &b.incident, &b.summary)
+}
+
+fn mark(told: &NotificationSummary) -> &'static str {
+    match (told.reason, told.urgency, told.stage) {
+        (Reason::Resolved, ..) => "resolved",
+        (Reason::Repeated, ..) => "repeat",
+        (Reason::Blind, ..) => "blind",
+        (_, Urgency::Page, Stage::Critical) => "PAGE",
+        (_, Urgency::Ticket, Stage::Critical) => "ticket",
+        (_, _, Stage::Warning) => "warning",
+    }
+}
+
+/// `journey/layer{label="value"}`.
+fn place(journey: &str, layer: Option<&str>, labels: &Labels) -> String {
+    let mut place = journey.to_string();
+    if let Some(layer) = layer {
+        let _ = write!(place, "/{layer}");
+    }
+    if !labels.is_empty() {
+        let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let _ = write!(place, "{{{}}}", pairs.join(","));
+    }
+    place
+}
+
+/// `2026-03-01 12:00 UTC`.
+fn minute(at: Timestamp) -> String {
+    let text = at.to_string();
+    format!("{} {} UTC", &text[..10], &text[11..16])
+}
+
+/// `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Breaks `text` between words to the width of a terminal, each further line under the first.
+fn wrapped(f: &mut fmt::Formatter<'_>, head: &str, text: &str) -> fmt::Result {
+    let mut line = head.to_string();
+    let mut empty = true;
+    for word in text.split(' ') {
+        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            writeln!(f, "{line}")?;
+            line = " ".repeat(head.chars().count());
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    writeln!(f, "{line}")
+}
