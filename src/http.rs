@@ -38,16 +38,17 @@ pub enum ClientError {
     Tls(String),
 }
 
-/// A client with these credentials and certificates. A CA file replaces the system's roots.
+/// A client with these credentials and certificates. A CA file replaces the system's roots; on a machine without any,
+/// every https address is refused when it is connected to, and plain http works.
 pub fn client(settings: &HttpClient) -> Result<reqwest::Client, ClientError> {
     // Whoever comes second finds a provider installed, which is just as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder()
-        .user_agent(concat!("slowburn/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .default_headers(headers(settings)?);
-    with_tls(builder, &settings.tls)?.build().map_err(|error| ClientError::Tls(reason(error)))
+    let client = builder(settings)?.build();
+    if client.is_err() && settings.tls.ca_pem.is_none() {
+        // A slim container may hold no roots at all, and the demo or a plain http source needs none.
+        return builder(settings)?.tls_certs_only([]).build().map_err(|error| ClientError::Tls(reason(error)));
+    }
+    client.map_err(|error| ClientError::Tls(reason(error)))
 }
 
 /// What went wrong, from the error's innermost cause and without the address.
@@ -63,6 +64,15 @@ pub fn reason(error: reqwest::Error) -> String {
 /// What basic authentication sends: a secret, though it does not look like the password.
 pub fn basic(username: &str, password: &Secret) -> String {
     BASE64.encode(format!("{username}:{}", password.expose()))
+}
+
+fn builder(settings: &HttpClient) -> Result<reqwest::ClientBuilder, ClientError> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("slowburn/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .default_headers(headers(settings)?);
+    with_tls(builder, &settings.tls)
 }
 
 fn headers(settings: &HttpClient) -> Result<HeaderMap, ClientError> {
