@@ -108,7 +108,8 @@ impl Prometheus {
         T: Send + 'static,
         F: Fn(&[u8]) -> Result<T, SourceError> + Clone + Send + 'static,
     {
-        let given = deadline.remaining();
+        // What the last attempt met says more than that the time is over.
+        let mut failure = SourceError::Timeout(deadline.length());
         let mut backoff = FIRST_BACKOFF;
         for attempt in 1.. {
             let left = deadline.remaining();
@@ -116,13 +117,14 @@ impl Prometheus {
             match tried {
                 Err(_elapsed) => break,
                 Ok(Err(error)) if error.is_transient() && attempt < ATTEMPTS && deadline.remaining() > backoff => {
+                    failure = error;
                     tokio::time::sleep(backoff.to_std()).await;
                     backoff = backoff.times(3.0);
                 }
                 Ok(result) => return result,
             }
         }
-        Err(SourceError::Timeout(given))
+        Err(failure)
     }
 
     async fn attempt<T, F>(

@@ -469,7 +469,7 @@ async fn targets_are_scraped_side_by_side() {
             "{}: the content type \"application/vnd.google.protobuf\" is not one of text/plain and application/openmetrics-text",
             instance(&protobuf)
         ),
-        format!("{}: no complete answer within 1s", instance(&silent)),
+        format!("{}: no complete answer within 1s500ms", instance(&silent)),
         format!(
             "{}: the metrics cannot be read: line 1, column 1: expected \"# EOF\", found the end of the text",
             instance(&cut)
