@@ -35,6 +35,11 @@ pub struct AlertKey {
     pub rule: usize,
 }
 
+impl AlertKey {
+    /// Not an alert of any SLO: the one that stands while the source is out of sight.
+    pub const SOURCE: AlertKey = AlertKey { slo: usize::MAX, rule: 0 };
+}
+
 /// The state of one rule on one SLO.
 #[derive(Debug, Clone, Default)]
 pub struct RuleState {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::alert::AlertKey;
 use super::histogram::Labels;
+use super::notification::Moves;
 pub use super::notification::{AlertFacts, Notification, Reason};
 use super::route::Destination;
 pub use super::route::{Matcher, Route};
@@ -212,6 +213,16 @@ impl Incident {
         self.threads
             .values()
             .any(|thread| thread.repeat_interval.is_some_and(|every| now.since(thread.last_told_at) >= every))
+    }
+
+    /// Goes on under another configuration. A receiver that is gone hears nothing any more.
+    pub fn renumber(&mut self, moves: &Moves) {
+        let alerts = |keys: &BTreeSet<AlertKey>| keys.iter().filter_map(|key| moves.alert(*key)).collect();
+        self.members = alerts(&self.members);
+        let threads = std::mem::take(&mut self.threads).into_iter().filter_map(|(receiver, thread)| {
+            Some((moves.receivers[receiver]?, Thread { alerts: alerts(&thread.alerts), ..thread }))
+        });
+        self.threads = threads.collect();
     }
 
     pub fn members(&self) -> &BTreeSet<AlertKey> {

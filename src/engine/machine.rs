@@ -10,6 +10,7 @@
 //! ```
 
 mod bind;
+mod reload;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +134,8 @@ pub struct Engine {
     pub(super) held_back: HeldBack,
     pub(super) missed: Missed,
     pub(super) evaluations: u64,
+    /// Another configuration came, which incidents know nothing of yet.
+    incidents_stale: bool,
     reports: Vec<Report>,
 }
 
@@ -178,6 +181,7 @@ impl Engine {
             held_back: HeldBack::default(),
             missed: Missed::default(),
             evaluations: 0,
+            incidents_stale: false,
             reports: Vec::new(),
             spec,
         };
@@ -286,7 +290,8 @@ impl Engine {
         }
         self.evaluated_slot = Some(slot);
         self.look_after_source(slot, effects);
-        if changed || self.incidents.values().any(|incident| incident.repeat_due(slot)) {
+        let stale = std::mem::take(&mut self.incidents_stale);
+        if changed || stale || self.incidents.values().any(|incident| incident.repeat_due(slot)) {
             self.update_incidents(slot, effects);
         }
     }

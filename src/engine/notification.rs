@@ -1,9 +1,11 @@
 //! What a receiver is told: everything a person at 3 a.m. wants to know, as data. `notify` renders it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::alert::AlertKey;
 use super::histogram::Labels;
 use super::rule::{Limit, Stage, Urgency};
 use super::time::{Duration, Timestamp};
@@ -105,6 +107,34 @@ pub struct AlertFacts {
     pub exhausted_in: Option<Duration>,
     /// Share of the period that was seen at all.
     pub period_coverage: f64,
+}
+
+/// Where what an old configuration counted up is in a new one.
+#[derive(Debug, Clone, Default)]
+pub struct Moves {
+    /// By old index into [`super::Spec::slos`].
+    pub slos: Vec<Option<usize>>,
+    /// By old index into [`super::Spec::receivers`].
+    pub receivers: Vec<Option<usize>>,
+    pub alerts: BTreeMap<AlertKey, AlertKey>,
+}
+
+impl Moves {
+    /// The alert's new key; that of the source is always the same.
+    pub fn alert(&self, key: AlertKey) -> Option<AlertKey> {
+        if key == AlertKey::SOURCE { Some(key) } else { self.alerts.get(&key).copied() }
+    }
+
+    /// The same notification for the new configuration, if its receiver is still there. An SLO that is gone has an index
+    /// beyond all others.
+    pub fn notification(&self, notification: &Notification) -> Option<Notification> {
+        let receiver = self.receivers[notification.receiver]?;
+        let mut moved = Notification { receiver, ..notification.clone() };
+        for alert in &mut moved.alerts {
+            alert.slo = self.slos.get(alert.slo).copied().flatten().unwrap_or(usize::MAX);
+        }
+        Some(moved)
+    }
 }
 
 impl Reason {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::notification::{Notification, Reason};
+use super::notification::{Moves, Notification, Reason};
 use super::stable_hash;
 use super::time::{Duration, Timestamp};
 use super::{Outcome, ReceiverSpec};
@@ -81,6 +81,21 @@ impl Outbox {
     pub fn new(specs: Vec<ReceiverSpec>) -> Self {
         let receivers = specs.iter().map(|_| Receiver::default()).collect();
         Self { specs, receivers, dead_letters: VecDeque::new() }
+    }
+
+    /// The same deliveries for another configuration; those for receivers that are gone are dropped.
+    pub fn renumbered(self, specs: Vec<ReceiverSpec>, moves: &Moves) -> Self {
+        let mut outbox = Self { dead_letters: self.dead_letters, ..Self::new(specs) };
+        for (index, mut receiver) in self.receivers.into_iter().enumerate() {
+            let Some(moved) = moves.receivers[index] else { continue };
+            for item in receiver.queues.values_mut().flatten() {
+                if let Some(notification) = moves.notification(&item.notification) {
+                    item.notification = Arc::new(notification);
+                }
+            }
+            outbox.receivers[moved] = receiver;
+        }
+        outbox
     }
 
     /// Takes a decision in. What waits for the same receiver and incident and is stale now gives way to it.

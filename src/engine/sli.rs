@@ -66,6 +66,11 @@ impl SloSpec {
     pub fn allowed_ratio(&self) -> f64 {
         f64::from(1_000_000 - self.objective_ppm) / 1e6
     }
+
+    /// How far back its windows reach: the period, or a rule's window that is longer.
+    pub fn longest_window(&self) -> Duration {
+        self.rules.iter().filter_map(|rule| rule.limit.long_window()).fold(self.period, Duration::max)
+    }
 }
 
 /// How to read the number of good requests off cumulative buckets.

@@ -101,15 +101,13 @@ impl Windows {
 
 impl Slo {
     pub fn new(template: usize, labels: Labels, spec: &SloSpec, interval: Duration, born: Timestamp) -> Self {
-        let windows = spec.rules.iter().filter_map(|rule| rule.limit.long_window());
-        let longest = windows.fold(spec.period, Duration::max);
         Self {
             template,
             labels,
             sight: Sight::Unborn,
             sight_since: born,
             layouts: Vec::new(),
-            counters: History::new(3, longest.in_slots(interval)),
+            counters: History::new(3, spec.longest_window().in_slots(interval)),
             seen_slots: 0.0,
             present_slot: i64::MIN,
             measured_slot: i64::MIN,

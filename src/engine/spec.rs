@@ -46,10 +46,7 @@ pub enum Outcome {
 impl Spec {
     /// How far back the engine's windows reach: what a backfill must cover.
     pub fn longest_window(&self) -> Duration {
-        let windows = |slo: &SloSpec| {
-            slo.rules.iter().filter_map(|rule| rule.limit.long_window()).fold(slo.period, Duration::max)
-        };
-        self.slos.iter().map(windows).max().unwrap_or_default()
+        self.slos.iter().map(SloSpec::longest_window).max().unwrap_or_default()
     }
 }
 

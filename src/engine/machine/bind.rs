@@ -84,7 +84,7 @@ impl Engine {
         self.series[id.0 as usize].counter = counter;
     }
 
-    fn instance(&mut self, template: usize, labels: &Labels) -> Option<usize> {
+    pub(super) fn instance(&mut self, template: usize, labels: &Labels) -> Option<usize> {
         let slo = &self.spec.slos[template];
         if slo.by.is_empty() {
             return Some(self.instances[template][&Labels::new()]);

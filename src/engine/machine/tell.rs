@@ -186,11 +186,9 @@ impl Engine {
             "urgency" => Some(level.1.as_str()),
             _ => None,
         };
-        // Not an alert of any SLO: the key only has to be the same each time.
-        let alert = AlertKey { slo: usize::MAX, rule: 0 };
         let blind_for = self.spec.interval.times(f64::from(self.failed_in_a_row.saturating_sub(1)));
         let standing = why.is_some().then(|| Standing {
-            alert,
+            alert: AlertKey::SOURCE,
             level,
             breached_at: slot - blind_for,
             destinations: self.spec.route.destinations(&label),

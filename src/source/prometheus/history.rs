@@ -64,6 +64,13 @@ pub struct HistorySeries {
     pub counts: Vec<f64>,
 }
 
+impl History {
+    /// The last slot; before `from` if there is none.
+    pub fn to(&self) -> Timestamp {
+        self.from + Duration::from_ms(self.step.ms() * self.slots as i64) - self.step
+    }
+}
+
 /// How many slots fit an answer of `byte_budget` bytes, if `columns` buckets are asked for
 /// ([`Prometheus::columns`]). At least one, at most [`MAX_SLOTS`].
 pub fn slots_per_slice(columns: usize, byte_budget: usize) -> usize {
