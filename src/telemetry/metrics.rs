@@ -1,0 +1,174 @@
+//! Slowburn's own metrics, in the OpenMetrics text format.
+//!
+//! All but durations are read off a [`View`] when somebody asks, so that a series ends with the SLO it is about.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::engine::rule::Stage;
+use crate::engine::view::{SloView, View};
+
+/// What an answer with these metrics must say it is.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// In seconds: a tick takes about 5 microseconds an SLO.
+const EVALUATION_BOUNDS_S: [f64; 9] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
+const POLL_BOUNDS_S: [f64; 9] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
+
+/// What no view knows: how long things took.
+#[derive(Debug)]
+pub struct Durations {
+    evaluation: Histogram,
+    poll: Histogram,
+}
+
+/// What else is told beside a view.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    pub last_reload_successful: bool,
+    pub version: &'static str,
+}
+
+type Labels = Vec<(String, String)>;
+type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+type Counters = Family<Labels, Counter>;
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self { evaluation: Histogram::new(EVALUATION_BOUNDS_S), poll: Histogram::new(POLL_BOUNDS_S) }
+    }
+}
+
+impl Durations {
+    pub fn evaluated_in(&self, took_s: f64) {
+        self.evaluation.observe(took_s);
+    }
+
+    pub fn polled_in(&self, took_s: f64) {
+        self.poll.observe(took_s);
+    }
+}
+
+/// All metrics, as [`CONTENT_TYPE`].
+pub fn render(view: &View, durations: &Durations, facts: Facts) -> String {
+    let mut registry = Registry::with_prefix("slowburn");
+    let build = Info::new(vec![("version", facts.version)]);
+    registry.register("build", "Which slowburn this is", build);
+    slos(&mut registry, &view.slos);
+    source(&mut registry, view);
+    notifications(&mut registry, view);
+    registry.register(
+        "evaluation_duration_seconds",
+        "Time to take in one poll and evaluate every rule",
+        durations.evaluation.clone(),
+    );
+    registry.register("poll_duration_seconds", "Time until the source had answered a poll", durations.poll.clone());
+    let reload: Gauge = Gauge::default();
+    reload.set(i64::from(facts.last_reload_successful));
+    registry.register("config_last_reload_successful", "Whether the configuration on disk is the one in force", reload);
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+fn slos(registry: &mut Registry, slos: &[SloView]) {
+    let (burn, remaining, coverage, stage) =
+        (Gauges::default(), Gauges::default(), Gauges::default(), Gauges::default());
+    for slo in slos {
+        for window in &slo.windows {
+            let labels = labels(slo, [("window", window.window.to_string())]);
+            burn.get_or_create(&labels).set(window.burn_rate);
+            coverage.get_or_create(&labels).set(window.coverage);
+        }
+        remaining.get_or_create(&labels(slo, [])).set(slo.budget_remaining);
+        for rule in &slo.rules {
+            let value = match rule.stage {
+                None => 0.0,
+                Some(Stage::Warning) => 1.0,
+                Some(Stage::Critical) => 2.0,
+            };
+            let own = [("rule", rule.rule.clone()), ("urgency", rule.urgency.as_str().to_owned())];
+            stage.get_or_create(&labels(slo, own)).set(value);
+        }
+    }
+    registry.register("burn_rate", "How many times faster than allowed the error budget goes", burn);
+    registry.register("window_coverage_ratio", "Share of a window that was seen", coverage);
+    registry.register(
+        "error_budget_remaining_ratio",
+        "Share of the period's error budget that is left; negative once overspent",
+        remaining,
+    );
+    registry.register("alert_stage", "Stage of an alert: 0 none, 1 warning, 2 critical", stage);
+}
+
+fn source(registry: &mut Registry, view: &View) {
+    let up: Gauge = Gauge::default();
+    up.set(i64::from(view.source.up));
+    registry.register("source_up", "Whether the source answered the newest poll", up);
+    registry.register("missed_evaluations", "Slots without an evaluation", counted(view.missed.slots));
+    registry.register("partial_evaluations", "Slots evaluated on an incomplete answer", counted(view.missed.partial));
+    registry.register("evaluations", "Evaluations of a rule on an SLO", counted(view.evaluations));
+}
+
+fn notifications(registry: &mut Registry, view: &View) {
+    let (sent, pending, held_back) = (Counters::default(), Gauges::default(), Counters::default());
+    for receiver in &view.receivers {
+        let counts = &receiver.counts;
+        let outcomes = [
+            ("delivered", counts.delivered),
+            ("retried", counts.retried),
+            ("rejected", counts.rejected),
+            ("coalesced", counts.coalesced),
+        ];
+        for (outcome, n) in outcomes {
+            let labels = pairs([("receiver", receiver.name.clone()), ("outcome", outcome.to_owned())]);
+            sent.get_or_create(&labels).inc_by(n);
+        }
+        pending.get_or_create(&pairs([("receiver", receiver.name.clone())])).set(receiver.pending as f64);
+    }
+    let held = &view.held_back;
+    let reasons = [
+        ("not_consecutive", held.not_consecutive),
+        ("same_stage", held.same_stage),
+        ("joined", held.joined),
+        ("silenced", held.silenced),
+        ("inactive_hours", held.inactive_hours),
+        ("low_traffic", held.low_traffic),
+    ];
+    for (reason, n) in reasons {
+        held_back.get_or_create(&pairs([("reason", reason.to_owned())])).inc_by(n);
+    }
+    registry.register("notifications", "Sends to a receiver, by how they ended", sent);
+    registry.register("notifications_held_back", "What passed a threshold and was not told, by reason", held_back);
+    registry.register("outbox_pending", "Notifications waiting for a receiver", pending);
+}
+
+fn counted(n: u64) -> Counter {
+    let counter = Counter::default();
+    counter.inc_by(n);
+    counter
+}
+
+/// A label that is empty is none: a journey's own SLO has no layer.
+fn labels<const N: usize>(slo: &SloView, own: [(&str, String); N]) -> Labels {
+    const TAKEN: [&str; 5] = ["journey", "layer", "window", "rule", "urgency"];
+    let mut labels = pairs([("journey", slo.journey.clone()), ("layer", slo.layer.clone().unwrap_or_default())]);
+    labels.extend(slo.labels.iter().map(|(name, value)| {
+        let name = if TAKEN.contains(&name.as_str()) { format!("by_{name}") } else { name.clone() };
+        (name, value.clone())
+    }));
+    labels.extend(pairs(own));
+    labels
+}
+
+fn pairs<const N: usize>(pairs: [(&str, String); N]) -> Labels {
+    pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
+}

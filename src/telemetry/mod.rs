@@ -1,0 +1,7 @@
+//! What slowburn says about itself: logs on stderr, metrics, and its state to systemd.
+
+pub mod log;
+
+pub mod metrics;
+
+pub mod systemd;
