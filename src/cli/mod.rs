@@ -6,6 +6,7 @@
 pub mod check;
 pub mod replay;
 pub mod rules_export;
+pub mod run;
 pub mod schema;
 pub mod when;
 
@@ -30,6 +31,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the daemon: poll, evaluate, notify
+    Run(run::Run),
     /// Validate the configuration: exit 0 if it is sound, 1 with every mistake if it is not
     Check(check::Check),
     /// Show what would have been sent over a stretch of history; sends nothing
@@ -41,6 +44,7 @@ pub enum Command {
 /// Runs the command. An error is one that kept it from its work (exit code 2).
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
+        Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Schema => schema::run(),

@@ -1,0 +1,51 @@
+//! Everything that can happen to the daemon, closed: its loop is one `match` over this.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::config::{Diagnostics, Loaded};
+use crate::engine::Outcome;
+use crate::engine::histogram::Poll;
+use crate::engine::time::Timestamp;
+use crate::source::SourceError;
+use crate::source::prometheus::History;
+
+use super::status::Status;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub enum Event {
+    /// The time of the next poll has come.
+    PollDue,
+    /// A poll ended. `generation` is that of the configuration it was made for.
+    Polled { generation: u64, slot: Timestamp, took_s: f64, result: Result<Poll, SourceError> },
+    /// The source handed over a slice of history, or said why it cannot; `None` when all slices are read.
+    Backfilled(Option<Result<History, SourceError>>),
+    /// A retry is due.
+    RetryDue,
+    /// A send ended.
+    Sent { id: String, outcome: Outcome },
+    /// Somebody asks over HTTP.
+    Asked(Request),
+    /// SIGHUP.
+    ReloadAsked,
+    /// The configuration was read anew.
+    Loaded(Box<Result<Loaded, Diagnostics>>),
+    /// SIGTERM or SIGINT.
+    StopAsked,
+    /// Draining has taken as long as it may.
+    DrainOver,
+    /// systemd wants to hear that the loop is alive.
+    WatchdogDue,
+}
+
+/// What the HTTP server asks the loop; whoever asked may be gone by the time of the answer.
+#[derive(Debug)]
+pub enum Request {
+    Status(oneshot::Sender<Arc<Status>>),
+    /// Whether the daemon has begun to evaluate, or why not.
+    Ready(oneshot::Sender<Result<(), String>>),
+    /// Answered once the new configuration is in force, or refused.
+    Reload(oneshot::Sender<Result<(), String>>),
+}

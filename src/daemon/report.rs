@@ -1,0 +1,91 @@
+//! What the daemon logs of the engine's effects and of its sources.
+
+use crate::config::Diagnostics;
+use crate::engine::slo::Sight;
+use crate::engine::view::View;
+use crate::engine::{Effect, Engine, Outcome, Report, Spec};
+
+/// What is worth knowing of an effect; a send is told when it ends.
+pub fn effect(spec: &Spec, effect: &Effect) {
+    match effect {
+        Effect::Alert(alert) => {
+            let (layer, rule, stage) = (alert.layer.as_deref().unwrap_or_default(), &alert.rule, alert.stage.as_str());
+            let what = if alert.ended_at.is_some() { "alert ended" } else { "alert began" };
+            tracing::info!(journey = alert.journey, layer, rule, stage, usage = alert.peak_usage, "{what}");
+        }
+        Effect::Incident(incident) => {
+            let what = if incident.resolved_at.is_some() { "incident resolved" } else { "incident opened" };
+            let (stage, urgency) = (incident.worst_stage.as_str(), incident.worst_urgency.as_str());
+            tracing::info!(incident = incident.key, stage, urgency, "{what}");
+        }
+        Effect::Notify(notification) => {
+            let receiver = spec.receivers.get(notification.receiver).map_or("", |receiver| &receiver.name);
+            let (reason, id) = (notification.reason.as_str(), &notification.id);
+            tracing::info!(receiver, reason, id, summary = notification.summary, "notification decided");
+        }
+        Effect::Deliver(delivery) => {
+            tracing::debug!(id = delivery.notification.id, attempt = delivery.attempt, "sending");
+        }
+        Effect::Report(report) => data(report),
+    }
+}
+
+fn data(report: &Report) {
+    match report {
+        Report::LayoutChanged { slo, bounds } => {
+            tracing::warn!(slo, bounds, "the bounds of a histogram changed");
+        }
+        Report::Unmeasurable { slo, why } => tracing::error!(slo, why, "an SLO cannot be measured"),
+        Report::Refused { slo, series, why } => {
+            let series: Vec<String> = series.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+            tracing::warn!(slo, series = series.join(","), why, "a series is not watched");
+        }
+        Report::SightChanged { slo, from, to } => {
+            let (from, to) = (format!("{from:?}").to_lowercase(), format!("{to:?}").to_lowercase());
+            tracing::info!(slo, from, to, "what is known of an SLO changed");
+        }
+    }
+}
+
+/// How a send ended.
+pub fn sent(id: &str, outcome: &Outcome) {
+    match outcome {
+        Outcome::Delivered => tracing::info!(id, "notification delivered"),
+        Outcome::Retry { why, .. } => tracing::warn!(id, why, "notification will be tried again"),
+        Outcome::Rejected { why } => tracing::error!(id, why, "notification refused"),
+    }
+}
+
+pub fn warnings(warnings: &Diagnostics) {
+    for line in warnings.to_string().lines() {
+        tracing::warn!("{line}");
+    }
+}
+
+pub fn source_warnings(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!(warning, "the source warns");
+    }
+}
+
+/// How far each SLO's period is covered.
+pub fn coverage(view: &View) {
+    for slo in &view.slos {
+        let place = slo.layer.as_ref().map_or(slo.journey.clone(), |layer| format!("{}/{layer}", slo.journey));
+        let percent = format!("{:.1}%", 100.0 * slo.coverage);
+        tracing::info!(slo = place, period = %slo.period, covered = percent, "history is read");
+    }
+}
+
+/// For `systemctl status`.
+pub fn one_line(engine: &Engine) -> String {
+    let view = engine.view();
+    let unseen = view.slos.iter().filter(|slo| !matches!(slo.sight, Sight::Ok | Sight::Idle)).count();
+    let waiting: usize = view.receivers.iter().map(|receiver| receiver.pending).sum();
+    format!(
+        "{} SLOs ({unseen} unseen), {} alerts, {} incidents, {waiting} notifications waiting",
+        view.slos.len(),
+        view.alerts.len(),
+        view.incidents.len()
+    )
+}

@@ -1,0 +1,147 @@
+//! Which slot is polled next, and when. Pure: the wall clock is a parameter and may jump.
+
+use crate::engine::time::{Duration, Timestamp};
+
+/// A poll to make: for `slot`, once the wall clock shows `at`, which may have passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    pub slot: Timestamp,
+    pub at: Timestamp,
+}
+
+/// Slots ascend, none comes twice and none before its time; those that passed unpolled are skipped, not made up for.
+#[derive(Debug, Clone, Copy)]
+pub struct Schedule {
+    interval: Duration,
+    /// The poll for slot T is made at T + `delay`.
+    delay: Duration,
+    /// How late a slot may be polled.
+    patience: Duration,
+    last: Option<Timestamp>,
+}
+
+impl Schedule {
+    /// For a source that can be asked for the values at a slot that has passed.
+    pub fn with_memory(interval: Duration, delay: Duration) -> Self {
+        Self { interval, delay, patience: interval, last: None }
+    }
+
+    /// For a source that only knows its values of now.
+    pub fn without_memory(interval: Duration) -> Self {
+        Self { interval, delay: Duration::ZERO, patience: interval.times(0.1), last: None }
+    }
+
+    /// Only slots after `slot` from here on.
+    pub fn after(self, slot: Option<Timestamp>) -> Self {
+        Self { last: slot, ..self }
+    }
+
+    /// The newest slot that was polled.
+    pub fn last(&self) -> Option<Timestamp> {
+        self.last
+    }
+
+    pub fn next(&self, now: Timestamp) -> Turn {
+        let current = (now - self.delay).align_down(self.interval);
+        let fresh = self.last.is_none_or(|last| current > last);
+        let slot = if fresh && now.since(current + self.delay) <= self.patience {
+            current
+        } else {
+            // The last slot may be one of another interval.
+            self.last.map_or(current, |last| last.max(current)).align_down(self.interval) + self.interval
+        };
+        Turn { slot, at: slot + self.delay }
+    }
+
+    /// What is left for the poll of `slot` before the next one is due.
+    pub fn time_left(&self, slot: Timestamp, now: Timestamp) -> Duration {
+        (slot + self.delay + self.interval).since(now)
+    }
+
+    /// Notes that the poll of `slot` is over.
+    pub fn done(&mut self, slot: Timestamp) {
+        self.last = Some(self.last.map_or(slot, |last| last.max(slot)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    /// `now`, last slot, expected slot and time of its poll, in seconds.
+    fn check(schedule: Schedule, rows: &[(i64, Option<i64>, i64, i64)]) {
+        for (now, last, slot, at) in rows {
+            let turn = schedule.after(last.map(Timestamp::from_unix_s)).next(Timestamp::from_unix_s(*now));
+            let expected = Turn { slot: Timestamp::from_unix_s(*slot), at: Timestamp::from_unix_s(*at) };
+            assert_eq!(turn, expected, "at {now} after {last:?}");
+        }
+    }
+
+    #[test]
+    fn slots_of_a_source_with_memory() {
+        check(
+            Schedule::with_memory(INTERVAL, Duration::from_secs(2)),
+            &[
+                // At the start the newest slot is polled at once.
+                (3000, None, 2970, 2972),
+                (3002, None, 3000, 3002),
+                (3029, None, 3000, 3002),
+                // Then each in turn.
+                (3003, Some(3000), 3030, 3032),
+                (3031, Some(3000), 3030, 3032),
+                (3032, Some(3000), 3030, 3032),
+                // A poll that took the whole interval, and one that came back late.
+                (3070, Some(3000), 3060, 3062),
+                // The clock was set, or the machine slept: one slot, not 120 of them.
+                (3000 + 3600, Some(3000), 6570, 6572),
+                (3000 - 3600, Some(3000), 3030, 3032),
+            ],
+        );
+    }
+
+    #[test]
+    fn slots_of_a_source_without_memory() {
+        check(
+            Schedule::without_memory(INTERVAL),
+            &[
+                (3000, None, 3000, 3000),
+                (3003, None, 3000, 3000),
+                (3004, None, 3030, 3030),
+                (3000, Some(3000), 3030, 3030),
+                (3031, Some(3000), 3030, 3030),
+                (3050, Some(3000), 3060, 3060),
+                (3000 + 3610, Some(3000), 6630, 6630),
+                (3000 - 3600, Some(3000), 3030, 3030),
+            ],
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn slots_ascend_and_never_lie_in_the_future(
+            steps in prop::collection::vec(prop_oneof![8 => -5i64..40, 1 => -4000i64..4000], 1..200),
+            memory in any::<bool>(),
+        ) {
+            let mut schedule = match memory {
+                true => Schedule::with_memory(INTERVAL, Duration::from_secs(2)),
+                false => Schedule::without_memory(INTERVAL),
+            };
+            let (mut now, mut last) = (1_000_000, None);
+            for step in steps {
+                now += step;
+                let turn = schedule.next(Timestamp::from_unix_s(now));
+                prop_assert_eq!(turn.slot.align_down(INTERVAL), turn.slot);
+                if turn.at <= Timestamp::from_unix_s(now) {
+                    prop_assert!(turn.slot <= Timestamp::from_unix_s(now));
+                    prop_assert!(last.is_none_or(|last| turn.slot > last));
+                    prop_assert!(!schedule.time_left(turn.slot, Timestamp::from_unix_s(now)).is_zero() || now % 30 == 2);
+                    schedule.done(turn.slot);
+                    last = Some(turn.slot);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Sends under way, one task each. How many there may be is the engine's business.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::clock::{Clock, Deadline};
+use crate::engine::Outcome;
+use crate::engine::notification::Notification;
+use crate::engine::time::Duration;
+use crate::notify::Notifier;
+
+use super::event::Event;
+
+/// No retry waits longer, so at a time this far on every one is due.
+pub const LONGEST_WAIT: Duration = Duration::from_hours(2);
+
+/// Systemd, and people, wait 10 s for a stop.
+const DRAIN_FOR: Duration = Duration::from_secs(9);
+
+#[derive(Debug)]
+pub struct Sends {
+    events: mpsc::Sender<Event>,
+    under_way: usize,
+    draining: Option<Deadline>,
+}
+
+impl Sends {
+    pub fn new(events: mpsc::Sender<Event>) -> Self {
+        Self { events, under_way: 0, draining: None }
+    }
+
+    pub fn start(&mut self, notifier: Arc<Notifier>, notification: Arc<Notification>) {
+        self.under_way += 1;
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let id = notification.id.clone();
+            let outcome = send(notifier, notification).await;
+            // Without a loop there is nobody left to tell.
+            let _ = events.send(Event::Sent { id, outcome }).await;
+        });
+    }
+
+    pub fn ended(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// From here on the daemon ends with its last send, or when their time is over.
+    pub fn drain(&mut self) {
+        self.draining.get_or_insert(Deadline::after(DRAIN_FOR));
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    pub fn is_drained(&self) -> bool {
+        self.is_draining() && self.under_way == 0
+    }
+
+    /// Returns once draining has taken too long.
+    pub async fn drain_over(&self) {
+        match self.draining {
+            Some(deadline) => tokio::time::sleep(deadline.remaining().to_std()).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Sends once, whatever happens to the sending itself.
+async fn send(notifier: Arc<Notifier>, notification: Arc<Notification>) -> Outcome {
+    let sent = tokio::spawn(async move { notifier.send(&notification, Clock.now()).await }).await;
+    sent.unwrap_or_else(|_panicked| Outcome::Retry { after: None, why: "sending it failed unexpectedly".into() })
+}

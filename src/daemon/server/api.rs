@@ -1,0 +1,112 @@
+//! The routes and their answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use serde_json::json;
+
+use crate::telemetry::metrics::{self, Durations, Facts};
+
+use super::{Asker, NoAnswer, prometheus};
+
+/// Nobody has anything to say that is longer.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+#[derive(Debug, Clone)]
+struct Server {
+    asker: Asker,
+    durations: Arc<Durations>,
+}
+
+pub fn router(asker: Asker, durations: Arc<Durations>) -> Router {
+    let only = |methods: MethodRouter<Server>| methods.fallback(wrong_method);
+    Router::new()
+        .route("/metrics", only(get(own_metrics)))
+        .route("/-/healthy", only(get(healthy)))
+        .route("/-/ready", only(get(ready)))
+        .route("/-/reload", only(post(reload)))
+        .route("/api/v1/status", only(get(status)))
+        .route("/api/v1/incidents", only(get(incidents)))
+        .route("/api/v1/alerts", only(get(alerts)))
+        .route("/api/v1/rules", only(get(rules)))
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(Server { asker, durations })
+}
+
+async fn healthy(State(server): State<Server>) -> Result<&'static str, NoAnswer> {
+    server.asker.ready().await.map(|_| "healthy\n")
+}
+
+async fn ready(State(server): State<Server>) -> Result<Response, NoAnswer> {
+    Ok(match server.asker.ready().await? {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+    })
+}
+
+/// Only for this machine, as nobody has to say who they are.
+async fn reload(
+    State(server): State<Server>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+) -> Result<Response, NoAnswer> {
+    if !peer.ip().to_canonical().is_loopback() {
+        return Ok(failure(StatusCode::FORBIDDEN, "forbidden", "reload is for clients on this machine"));
+    }
+    Ok(match server.asker.reload().await? {
+        Ok(()) => Json(json!({"status": "success"})).into_response(),
+        Err(why) => failure(StatusCode::UNPROCESSABLE_ENTITY, "bad_config", &why),
+    })
+}
+
+async fn status(State(server): State<Server>) -> Result<Response, NoAnswer> {
+    Ok(Json(&*server.asker.status().await?).into_response())
+}
+
+async fn incidents(State(server): State<Server>) -> Result<Response, NoAnswer> {
+    let status = server.asker.status().await?;
+    Ok(success(json!({"incidents": status.view.incidents})))
+}
+
+async fn alerts(State(server): State<Server>) -> Result<Response, NoAnswer> {
+    Ok(success(prometheus::alerts(&*server.asker.status().await?)))
+}
+
+async fn rules(State(server): State<Server>) -> Result<Response, NoAnswer> {
+    Ok(success(prometheus::rules(&*server.asker.status().await?)))
+}
+
+async fn own_metrics(State(server): State<Server>) -> Result<Response, NoAnswer> {
+    let status = server.asker.status().await?;
+    let facts = Facts { last_reload_successful: status.last_reload.error.is_none(), version: status.version };
+    let text = metrics::render(&status.view, &server.durations, facts);
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+async fn not_found(uri: Uri) -> Response {
+    failure(StatusCode::NOT_FOUND, "not_found", &format!("there is nothing at {:.200}", uri.path()))
+}
+
+async fn wrong_method() -> Response {
+    failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this address does not take that method")
+}
+
+/// As Prometheus shapes its answers.
+fn success(data: serde_json::Value) -> Response {
+    Json(json!({"status": "success", "data": data})).into_response()
+}
+
+fn failure(status: StatusCode, kind: &str, error: &str) -> Response {
+    (status, Json(json!({"status": "error", "errorType": kind, "error": error}))).into_response()
+}
+
+impl IntoResponse for NoAnswer {
+    fn into_response(self) -> Response {
+        failure(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the daemon's loop does not answer")
+    }
+}
