@@ -53,16 +53,24 @@ impl SteadyClock {
 
 /// The moment by which something must be over; it does not move when the wall clock is set.
 #[derive(Debug, Clone, Copy)]
-pub struct Deadline(tokio::time::Instant);
+pub struct Deadline {
+    at: tokio::time::Instant,
+    length: Duration,
+}
 
 impl Deadline {
     pub fn after(length: Duration) -> Self {
-        Self(instant() + length.to_std())
+        Self { at: instant() + length.to_std(), length }
+    }
+
+    /// The time there was at first.
+    pub fn length(self) -> Duration {
+        self.length
     }
 
     /// Zero once it has passed.
     pub fn remaining(self) -> Duration {
-        Duration::from_ms(self.0.saturating_duration_since(instant()).as_millis() as i64)
+        Duration::from_ms(self.at.saturating_duration_since(instant()).as_millis() as i64)
     }
 }
 

@@ -17,6 +17,10 @@ pub(super) struct Findings {
     pub list: Vec<Diagnostic>,
     /// Where secrets stand in the files.
     pub secrets: Vec<Span>,
+    /// Indices of files that are not YAML.
+    pub broken: Vec<u16>,
+    /// Values with references to the environment: what stood in the file, and what became of it.
+    pub from_env: Vec<(String, String)>,
 }
 
 impl Findings {
@@ -31,6 +35,9 @@ impl Findings {
 
 /// A value of the configuration.
 pub(super) trait Decode: Sized {
+    /// Whether such a value is, or holds, a secret.
+    const SECRET: bool = false;
+
     /// `None` once what is wrong has been reported.
     fn decode(node: &Node, findings: &mut Findings) -> Option<Self>;
 
@@ -99,6 +106,7 @@ pub(super) struct KeyInfo {
     pub name: &'static str,
     pub doc: String,
     pub required: bool,
+    pub secret: bool,
     pub schema: fn(&mut Definitions) -> Value,
 }
 
@@ -115,6 +123,8 @@ pub(super) trait Object: Sized {
 /// The entries of a map whose keys have been checked.
 pub(super) struct Entries<'a> {
     entries: &'a [(super::yaml::Key, Node)],
+    /// Known keys that unknown ones seem to stand for: these are not missing, too.
+    meant: Vec<&'static str>,
     pub at: Span,
     pub what: &'static str,
 }
@@ -122,6 +132,9 @@ pub(super) struct Entries<'a> {
 impl Entries<'_> {
     pub fn field<T: Decode>(&self, name: &str, required: bool, findings: &mut Findings) -> Field<T> {
         let Some((key, node)) = self.entries.iter().find(|(key, _)| key.name == name) else {
+            if self.meant.contains(&name) {
+                return Field::Bad;
+            }
             if required {
                 findings.error(self.at, format!("{} needs '{name}'", self.what));
                 return Field::Bad;
@@ -138,24 +151,33 @@ impl Entries<'_> {
 pub(super) fn decode_object<T: Object>(node: &Node, findings: &mut Findings) -> Option<T> {
     let Kind::Map(entries) = &node.kind else {
         let keys = T::keys().iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
-        let message = format!("{} must be a map, not {}", T::WHAT, found(node));
-        findings.add(Diagnostic::error(node.span, message).help(format!("its keys: {keys}")));
-        return None;
+        return refuse(node, findings, &format!("a map for {}", T::WHAT), &format!("its keys: {keys}"));
     };
-    let keys: Vec<_> = T::keys().iter().map(|key| key.name).collect();
-    for (key, node) in entries.iter().filter(|(key, _)| !keys.contains(&key.name.as_str())) {
-        // It may well be a misspelt secret.
-        if super::mask::is_suspicious(key.name.as_bytes()) {
+    let meant = report_unknown_keys::<T>(entries, findings);
+    Some(T::take(&Entries { entries, meant, at: node.span, what: T::WHAT }, findings))
+}
+
+/// Returns the keys that the unknown ones seem to stand for.
+fn report_unknown_keys<T: Object>(entries: &[(super::yaml::Key, Node)], findings: &mut Findings) -> Vec<&'static str> {
+    let keys = T::keys();
+    let mut all_meant = Vec::new();
+    let names: Vec<_> = keys.iter().map(|key| key.name).collect();
+    for (key, node) in entries.iter().filter(|(key, _)| !names.contains(&key.name.as_str())) {
+        let meant = nearest(&key.name, names.iter().copied());
+        all_meant.extend(meant);
+        // Among secrets, an unknown key may well be a misspelt one.
+        let is_harmless = |key: &KeyInfo| !key.secret && meant == Some(key.name);
+        if keys.iter().any(|key| key.secret) && !keys.iter().any(is_harmless) {
             findings.secrets.push(node.span);
         }
-        let diagnostic = Diagnostic::error(key.span, format!("unknown key '{}' in {}", key.name, T::WHAT));
-        let diagnostic = match nearest(&key.name, keys.iter().copied()) {
+        let diagnostic = Diagnostic::error(key.span, format!("unknown key '{}' in {}", clipped(&key.name), T::WHAT));
+        let diagnostic = match meant {
             Some(name) => diagnostic.label(format!("did you mean '{name}'?")),
             None => diagnostic,
         };
-        findings.add(diagnostic.help(format!("known keys: {}", keys.join(", "))));
+        findings.add(diagnostic.help(format!("known keys: {}", names.join(", "))));
     }
-    Some(T::take(&Entries { entries, at: node.span, what: T::WHAT }, findings))
+    all_meant
 }
 
 /// The schema of an object, put among the definitions under its type's name.
@@ -212,6 +234,7 @@ macro_rules! object {
                     name: $crate::config::decode::object!(@key $field $($key)?),
                     doc: concat!($($doc),+).trim().to_owned(),
                     required: $crate::config::decode::object!(@required $($required)?),
+                    secret: <$type as $crate::config::decode::Decode>::SECRET,
                     schema: <$type as $crate::config::decode::Decode>::schema,
                 }, )*];
                 $( keys.extend(<$shared_type as $crate::config::decode::Object>::keys()); )*
@@ -265,12 +288,10 @@ pub(super) fn scalar<T>(
     match parse(&scalar.text) {
         Ok(value) => Some(value),
         Err(why) => {
-            // What came from the environment may be a secret in the wrong place; the reason may quote it, too.
-            let diagnostic = if scalar.from_env {
-                Diagnostic::error(node.span, format!("what the environment holds is not {what}"))
-            } else {
-                Diagnostic::error(node.span, format!("'{}' is not {what}", clipped(&scalar.text))).label(why)
-            };
+            let diagnostic = Diagnostic::error(node.span, format!("'{}' is not {what}", clipped(scalar.shown())));
+            // What came from the environment may be a secret in the wrong place; the reason may quote it.
+            let quiet = why.is_empty() || scalar.written.is_some();
+            let diagnostic = if quiet { diagnostic } else { diagnostic.label(why) };
             findings.add(if example.is_empty() { diagnostic } else { diagnostic.help(format!("write {example}")) });
             None
         }
@@ -281,23 +302,24 @@ pub(super) fn scalar<T>(
 pub(super) fn text<'a>(node: &'a Node, findings: &mut Findings, (what, example): (&str, &str)) -> Option<&'a Scalar> {
     match &node.kind {
         Kind::Scalar(scalar) if !scalar.is_null() && !scalar.text.is_empty() => Some(scalar),
-        _ => {
-            let diagnostic = Diagnostic::error(node.span, format!("expected {what}, found {}", found(node)));
-            findings.add(if example.is_empty() { diagnostic } else { diagnostic.help(format!("write {example}")) });
-            None
-        }
+        _ if example.is_empty() => refuse(node, findings, what, ""),
+        _ => refuse(node, findings, what, &format!("write {example}")),
     }
 }
 
-/// What a node is, in words.
-pub(super) fn found(node: &Node) -> &'static str {
-    match &node.kind {
+/// Reports that a node is something else than `expected`, unless something was reported of it before.
+pub(super) fn refuse<T>(node: &Node, findings: &mut Findings, expected: &str, help: &str) -> Option<T> {
+    let found = match &node.kind {
+        Kind::Broken(_) => return None,
         Kind::Scalar(scalar) if scalar.is_null() => "nothing",
         Kind::Scalar(scalar) if scalar.text.is_empty() => "an empty text",
         Kind::Scalar(_) => "a single value",
         Kind::List(_) => "a list",
         Kind::Map(_) => "a map",
-    }
+    };
+    let diagnostic = Diagnostic::error(node.span, format!("expected {expected}, found {found}"));
+    findings.add(if help.is_empty() { diagnostic } else { diagnostic.help(help) });
+    None
 }
 
 /// The name that `wrong` most likely stands for.

@@ -9,10 +9,15 @@ use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use super::decode::Findings;
+use super::mask::{masked, without_env};
+
 /// Findings beyond this many are counted, not kept.
 const MAX_FINDINGS: usize = 200;
 /// Two places at most this many lines apart are shown in one piece.
 const MAX_GAP_LINES: usize = 60;
+/// Longer labels stand below the line, not beside it.
+const MAX_LABEL_CHARS: usize = 40;
 /// Longer pieces of a file are named by line and column, not shown.
 const MAX_SHOWN_BYTES: usize = 16 << 10;
 const WIDTH: usize = 80;
@@ -68,6 +73,15 @@ impl Diagnostic {
         Self { severity, span, message: message.into(), label: None, also: None, help: Vec::new() }
     }
 
+    fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let also = self.also.as_mut().map(|(_, text)| text);
+        std::iter::once(&mut self.message).chain(&mut self.label).chain(also).chain(&mut self.help)
+    }
+
+    fn short_label(&self) -> Option<&str> {
+        self.label.as_deref().filter(|label| label.chars().count() <= MAX_LABEL_CHARS)
+    }
+
     pub(super) fn label(mut self, text: impl Into<String>) -> Self {
         self.label = Some(text.into());
         self
@@ -108,15 +122,20 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Sorts the findings and masks every span of `secrets` in the files' texts.
-    pub(super) fn new(files: Vec<(String, String)>, mut list: Vec<Diagnostic>, secrets: &[Span]) -> Self {
+    /// Sorts the findings and takes every secret out of them and out of the files' texts.
+    pub(super) fn new(files: Vec<(String, String)>, findings: Findings) -> Self {
+        let Findings { mut list, secrets, broken, from_env } = findings;
         let mask = |(index, (name, text)): (usize, (String, String))| {
             let spans = secrets.iter().filter(|span| usize::from(span.file) == index);
-            File { name, text: super::mask::masked(text, spans) }
+            let is_broken = broken.iter().any(|file| usize::from(*file) == index);
+            File { name, text: masked(text, spans, is_broken) }
         };
         let files = files.into_iter().enumerate().map(mask).collect();
         list.sort_by(|a, b| a.span.cmp(&b.span).then(a.severity.cmp(&b.severity)).then(a.message.cmp(&b.message)));
         list.dedup();
+        if !from_env.is_empty() {
+            list.iter_mut().flat_map(Diagnostic::texts).for_each(|text| *text = without_env(text, &from_env));
+        }
         let left_out = list.len().saturating_sub(MAX_FINDINGS);
         list.truncate(MAX_FINDINGS);
         Self { files, list, left_out, unreadable: false }
@@ -192,6 +211,9 @@ impl Diagnostics {
                 Piece::Named(origin) => group.element(origin),
             };
         }
+        if let Some(label) = diagnostic.label.as_ref().filter(|_| diagnostic.short_label().is_none()) {
+            group = group.element(Level::NOTE.message(wrapped(label)));
+        }
         for help in &diagnostic.help {
             group = group.element(Level::HELP.message(wrapped(help)));
         }
@@ -200,7 +222,7 @@ impl Diagnostics {
 
     fn pieces<'a>(&'a self, diagnostic: &'a Diagnostic) -> Vec<Piece<'a>> {
         let Some(span) = diagnostic.span else { return Vec::new() };
-        let main = Mark { span, label: diagnostic.label.as_deref(), kind: AnnotationKind::Primary };
+        let main = Mark { span, label: diagnostic.short_label(), kind: AnnotationKind::Primary };
         let Some((also, text)) = &diagnostic.also else { return self.piece(&[main]).into_iter().collect() };
         let also = Mark { span: *also, label: Some(text), kind: AnnotationKind::Context };
         let line = |span: Span| self.position(span).map_or(0, |(_, line, _)| line);

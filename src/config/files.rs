@@ -43,7 +43,10 @@ impl Files for Disk {
 
 impl Files for Memory<'_> {
     fn read(&self, path: &Path, max_bytes: usize) -> io::Result<String> {
-        let text = self.0.get(&*path.to_string_lossy()).ok_or(io::ErrorKind::NotFound)?;
+        let text = self
+            .0
+            .get(&*path.to_string_lossy())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))?;
         checked(text.clone().into_bytes(), max_bytes)
     }
 

@@ -65,7 +65,7 @@ fn load_from(files: &dyn Files, path: &Path, env: Env<'_>) -> Result<Loaded, Dia
         validate(&main, &rule_files, Context { findings: &mut findings, files, read: &read, interval })
     });
     let texts = read.into_iter().map(|(path, text)| (path.display().to_string(), text)).collect();
-    let diagnostics = Diagnostics::new(texts, findings.list, &findings.secrets);
+    let diagnostics = Diagnostics::new(texts, findings);
     match config {
         Some(config) if !diagnostics.has_errors() => Ok(Loaded { config, warnings: diagnostics }),
         _ => Err(diagnostics),
@@ -88,6 +88,9 @@ impl Loader<'_> {
         if tree.is_none() && self.findings.list.len() == errors_before {
             let message = format!("'{}' is empty", path.display());
             self.findings.add(Diagnostic::nowhere(message));
+        }
+        if tree.is_none() {
+            self.findings.broken.push(file);
         }
         self.read.push((path, text));
         let mut tree = tree?;
@@ -112,9 +115,8 @@ impl Loader<'_> {
             };
             if found.is_empty() {
                 let message = format!("no file matches '{shown}'");
-                let base = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-                let help = format!("patterns are relative to the main file, in {}", base.display());
-                self.findings.add(Diagnostic::error(pattern.span, message).help(help));
+                let diagnostic = Diagnostic::error(pattern.span, message);
+                self.findings.add(diagnostic.help("paths and patterns are relative to the main file"));
             }
             for path in found {
                 if path != main_path && !out.iter().any(|known| known.value == path) {

@@ -6,7 +6,7 @@ use crate::engine::rule::{Stage, Urgency};
 use crate::engine::sli::{Between, NewSeries};
 use crate::engine::time::Duration;
 
-use super::decode::{Decode, Definitions, Findings, Spanned, clipped, found, nearest, scalar, text};
+use super::decode::{Decode, Definitions, Findings, Spanned, clipped, nearest, refuse, scalar, text};
 use super::diagnostic::Diagnostic;
 use super::secret::Secret;
 use super::units;
@@ -203,8 +203,10 @@ impl Decode for Url {
 }
 
 impl Decode for Secret {
+    const SECRET: bool = true;
+
     fn decode(node: &Node, findings: &mut Findings) -> Option<Self> {
-        findings.secrets.push(node.span);
+        cover(node, findings);
         text(node, findings, ("a secret", "")).map(|scalar| Secret::new(scalar.text.clone()))
     }
 
@@ -214,8 +216,10 @@ impl Decode for Secret {
 }
 
 impl Decode for SecretUrl {
+    const SECRET: bool = true;
+
     fn decode(node: &Node, findings: &mut Findings) -> Option<Self> {
-        findings.secrets.push(node.span);
+        cover(node, findings);
         let scalar = text(node, findings, URL)?;
         match checked_url(&scalar.text) {
             Ok(()) => Some(SecretUrl(Secret::new(scalar.text.clone()))),
@@ -236,11 +240,7 @@ impl<T: Decode> Decode for Vec<Spanned<T>> {
         match &node.kind {
             Kind::List(items) => Some(decode_all(items, findings)),
             Kind::Scalar(scalar) if scalar.is_null() => Some(Vec::new()),
-            _ => {
-                let message = format!("expected a list, found {}", found(node));
-                findings.add(Diagnostic::error(node.span, message).help("write [one, another], or one '- ' line each"));
-                None
-            }
+            _ => refuse(node, findings, "a list", "write [one, another], or one '- ' line each"),
         }
     }
 
@@ -268,14 +268,14 @@ impl<T: Decode> Decode for OneOrMore<T> {
 }
 
 impl<T: Decode> Decode for Named<T> {
+    const SECRET: bool = T::SECRET;
+
     fn decode(node: &Node, findings: &mut Findings) -> Option<Self> {
         let Kind::Map(entries) = &node.kind else {
             if matches!(&node.kind, Kind::Scalar(scalar) if scalar.is_null()) {
                 return Some(Named(Vec::new()));
             }
-            let message = format!("expected a map of names to values, found {}", found(node));
-            findings.error(node.span, message);
-            return None;
+            return refuse(node, findings, "a map of names to values", "write {name: value, ...}");
         };
         let decoded = entries.iter().filter_map(|(key, node)| {
             let value = T::decode(node, findings)?;
@@ -294,15 +294,28 @@ fn decode_all<T: Decode>(items: &[Node], findings: &mut Findings) -> Vec<Spanned
     decoded.filter_map(|(value, span)| value.map(|value| Spanned { value, span })).collect()
 }
 
+/// Keeps a secret's text from being shown; a mere reference to the environment gives nothing away.
+fn cover(node: &Node, findings: &mut Findings) {
+    let written = match &node.kind {
+        Kind::Scalar(scalar) => scalar.written.as_deref().unwrap_or_default(),
+        Kind::Broken(written) => written,
+        Kind::List(_) | Kind::Map(_) => "",
+    };
+    let inside = written.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    if inside.is_none_or(|inside| inside.contains('}')) {
+        findings.secrets.push(node.span);
+    }
+}
+
 const URL: (&str, &str) = ("an http address", HELP_URL);
 const HELP_URL: &str = "an address such as http://localhost:9090 or https://example.com/path";
 
 /// The reason never quotes the address.
 pub(super) fn checked_url(text: &str) -> Result<(), String> {
-    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") {
+    if !text.starts_with("http://") && !text.starts_with("https://") {
         return Err("it must begin with http:// or https://".to_owned());
     }
+    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("it holds white space".to_owned());
     }
@@ -319,8 +332,8 @@ macro_rules! choice {
                 match scalar.text.as_str() {
                     $($word => Some($value),)+
                     wrong => {
-                        let shown = if scalar.from_env { "what the environment holds" } else { &clipped(wrong) };
-                        let diagnostic = Diagnostic::error(node.span, format!("'{shown}' is not {}", $what));
+                        let message = format!("'{}' is not {}", clipped(scalar.shown()), $what);
+                        let diagnostic = Diagnostic::error(node.span, message);
                         let diagnostic = match nearest(wrong, words.into_iter()) {
                             Some(word) => diagnostic.label(format!("did you mean '{word}'?")),
                             None => diagnostic,

@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Scalar(Scalar),
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
+    /// What was written cannot be used, and that has been reported.
+    Broken(String),
 }
 
 #[derive(Debug, Clone)]
@@ -37,8 +39,8 @@ pub(super) struct Scalar {
     pub text: String,
     /// Not quoted and not a block: `null`, `~` and nothing at all mean "no value" only in this form.
     pub plain: bool,
-    /// Some of `text` came from the environment and must not be shown.
-    pub from_env: bool,
+    /// What stood in the file, if some of `text` came from the environment: that must not be shown.
+    pub written: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,9 +50,14 @@ pub(super) struct Key {
 }
 
 impl Scalar {
+    /// The text as it may be shown.
+    pub fn shown(&self) -> &str {
+        self.written.as_deref().unwrap_or(&self.text)
+    }
+
     /// Whether this is YAML's null: no value was written.
     pub fn is_null(&self) -> bool {
-        self.plain && !self.from_env && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+        self.plain && self.written.is_none() && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
     }
 }
 
@@ -129,7 +136,7 @@ impl Composer<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), at);
-                let scalar = Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain, from_env: false };
+                let scalar = Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain, written: None };
                 let size = Size { nodes: 1, text_bytes: scalar.text.len(), depth: 1 };
                 self.count(size, at)?;
                 self.place(Node { span: self.spans.trimmed(at), kind: Kind::Scalar(scalar) }, anchor, size)
@@ -217,7 +224,7 @@ impl Composer<'_> {
             }
             (Kind::Map(_), None) => open.key = Some(key_of(node, self.found)),
             (Kind::List(items), _) => items.push(node),
-            (Kind::Scalar(_), _) => {}
+            (Kind::Scalar(_) | Kind::Broken(_), _) => {}
         }
         Some(())
     }
@@ -311,18 +318,25 @@ impl Spans<'_> {
     }
 }
 
-/// The parser's own words, with a hint for what is usually meant.
+/// The parser's own words, with a hint at what is usually meant.
 fn syntax_error(info: &str, at: Span, text: &str) -> Diagnostic {
-    let diagnostic = Diagnostic::error(at, format!("not valid YAML: {info}"));
-    let before = &text[..at.start as usize];
-    let line = &before[before.rfind('\n').map_or(0, |newline| newline + 1)..];
-    if line.contains('\t') || text[at.start as usize..].starts_with('\t') {
-        return diagnostic.help("indent with spaces: YAML allows no tabs");
-    }
-    if text[..at.start as usize].rsplit('\n').take(2).any(|line| line.contains("${")) {
-        return diagnostic.help("inside [ ] and { } write '${NAME}' in quotes");
-    }
-    diagnostic
+    let (before, after) = text.split_at(at.start as usize);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line_end = at.start as usize + after.find('\n').unwrap_or(after.len());
+    let hint = if before[line_start..].contains('\t') || after.starts_with('\t') {
+        "indent with spaces: YAML allows no tabs"
+    } else if text[line_start..line_end].contains("${") {
+        "inside [ ] and { } write '${NAME}' in quotes"
+    } else if info.contains("mapping values are not allowed") {
+        "keys of one map begin in the same column; a text with ': ' in it needs quotes"
+    } else if info.contains("quoted scalar") {
+        "is the quote closed?"
+    } else if ["flow", "':' indicator", "node content"].iter().any(|word| info.contains(word)) {
+        "is every [ and { closed?"
+    } else {
+        return Diagnostic::error(at, format!("not valid YAML: {info}"));
+    };
+    Diagnostic::error(at, format!("not valid YAML: {info}")).help(hint)
 }
 
 #[cfg(test)]
@@ -344,6 +358,7 @@ mod tests {
         match &node.kind {
             Kind::Scalar(scalar) if scalar.is_null() => "null".to_owned(),
             Kind::Scalar(scalar) => scalar.text.clone(),
+            Kind::Broken(written) => written.clone(),
             Kind::List(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" ")),
             Kind::Map(entries) => {
                 let entries = entries.iter().map(|(key, node)| format!("{}={}", key.name, show(node)));

@@ -45,7 +45,10 @@ impl Source {
     pub fn new(config: &config::Config) -> Result<Self, SourceError> {
         let plan = Arc::new(Plan::new(&config.spec.slos, &config.selectors));
         match &config.source {
-            config::Source::Prometheus(prometheus) => Prometheus::new(prometheus, plan).map(Source::Prometheus),
+            config::Source::Prometheus(prometheus) => {
+                let prometheus = Prometheus::new(prometheus, plan)?.with_interval(config.spec.interval);
+                Ok(Source::Prometheus(prometheus))
+            }
             config::Source::Scrape(scrape) => Scrape::new(scrape, plan).map(Source::Scrape),
         }
     }

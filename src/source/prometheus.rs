@@ -45,18 +45,32 @@ pub struct Prometheus {
     plan: Arc<Plan>,
     max_response_bytes: usize,
     max_series: usize,
+    interval: Option<Duration>,
 }
 
 impl Prometheus {
     pub fn new(config: &config::Prometheus, plan: Arc<Plan>) -> Result<Self, SourceError> {
         let client = crate::http::client(&config.http).map_err(|error| SourceError::Request(error.to_string()))?;
         let url = Arc::from(config.url.trim_end_matches('/'));
-        Ok(Self { client, url, plan, max_response_bytes: config.max_response_bytes, max_series: MAX_SERIES })
+        Ok(Self {
+            client,
+            url,
+            plan,
+            max_response_bytes: config.max_response_bytes,
+            max_series: MAX_SERIES,
+            interval: None,
+        })
     }
 
     /// At most this many series of each metric, instead of 50,000.
     pub fn with_max_series(self, max_series: usize) -> Self {
         Self { max_series, ..self }
+    }
+
+    /// Tells the server how far apart polls are: VictoriaMetrics looks back as far as that, and only then do its polls
+    /// agree with its history about series that end.
+    pub fn with_interval(self, interval: Duration) -> Self {
+        Self { interval: Some(interval), ..self }
     }
 
     /// The value of every bucket at `slot`. A metric whose query fails makes the poll partial; it is an error if all
@@ -90,7 +104,8 @@ impl Prometheus {
     }
 
     async fn poll_metric(&self, index: usize, slot: Timestamp, deadline: Deadline) -> Result<PollBuilder, SourceError> {
-        let form = vec![("query", self.plan.requests[index].query("")), ("time", seconds(slot))];
+        let mut form = vec![("query", self.plan.requests[index].query("")), ("time", seconds(slot))];
+        form.extend(self.interval.map(|interval| ("step", format!("{}ms", interval.ms()))));
         let (plan, max_series) = (Arc::clone(&self.plan), self.max_series);
         self.ask("query", form, deadline, move |body| read_poll(body, &plan.requests[index], max_series)).await
     }
@@ -108,7 +123,8 @@ impl Prometheus {
         T: Send + 'static,
         F: Fn(&[u8]) -> Result<T, SourceError> + Clone + Send + 'static,
     {
-        let given = deadline.remaining();
+        // What the last attempt met says more than that the time is over.
+        let mut failure = SourceError::Timeout(deadline.length());
         let mut backoff = FIRST_BACKOFF;
         for attempt in 1.. {
             let left = deadline.remaining();
@@ -116,13 +132,14 @@ impl Prometheus {
             match tried {
                 Err(_elapsed) => break,
                 Ok(Err(error)) if error.is_transient() && attempt < ATTEMPTS && deadline.remaining() > backoff => {
+                    failure = error;
                     tokio::time::sleep(backoff.to_std()).await;
                     backoff = backoff.times(3.0);
                 }
                 Ok(result) => return result,
             }
         }
-        Err(SourceError::Timeout(given))
+        Err(failure)
     }
 
     async fn attempt<T, F>(

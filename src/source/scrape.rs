@@ -97,8 +97,8 @@ impl Scrape {
             let decode = move || read_metrics(&answer.body, format, &plan, &targets[index].instance, max_series, slot);
             tokio::task::spawn_blocking(decode).await.unwrap_or_else(|_panicked| Err(SourceError::decoder()))
         };
-        let left = deadline.remaining();
-        tokio::time::timeout(left.to_std(), read).await.unwrap_or(Err(SourceError::Timeout(left)))
+        let left = deadline.remaining().to_std();
+        tokio::time::timeout(left, read).await.unwrap_or(Err(SourceError::Timeout(deadline.length())))
     }
 }
 

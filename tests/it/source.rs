@@ -58,6 +58,10 @@ pub fn prometheus(url: &str, plan: Arc<Plan>) -> Prometheus {
 }
 
 fn scrape(targets: &[String], plan: Arc<Plan>) -> Scrape {
+    try_scrape(targets, plan).unwrap()
+}
+
+fn try_scrape(targets: &[String], plan: Arc<Plan>) -> Result<Scrape, SourceError> {
     let config = config::Scrape {
         targets: targets.to_vec(),
         timeout: Duration::from_secs(10),
@@ -65,7 +69,7 @@ fn scrape(targets: &[String], plan: Arc<Plan>) -> Scrape {
         max_series: MAX_SERIES,
         http: HttpClient::default(),
     };
-    Scrape::new(&config, plan).unwrap()
+    Scrape::new(&config, plan)
 }
 
 /// What a server does with a connection once it has read a request.
@@ -469,7 +473,7 @@ async fn targets_are_scraped_side_by_side() {
             "{}: the content type \"application/vnd.google.protobuf\" is not one of text/plain and application/openmetrics-text",
             instance(&protobuf)
         ),
-        format!("{}: no complete answer within 1s", instance(&silent)),
+        format!("{}: no complete answer within 1s500ms", instance(&silent)),
         format!(
             "{}: the metrics cannot be read: line 1, column 1: expected \"# EOF\", found the end of the text",
             instance(&cut)
@@ -501,4 +505,24 @@ async fn native_histograms_are_recognised() {
         prometheus(&server.url, plan(&[("m", 0.1)])).probe(SLOT, Duration::from_days(1), DEADLINE).await.unwrap();
     assert_eq!((probe.slos[0].series, probe.slos[0].native), (0, true));
     assert!(probe.warnings.iter().any(|warning| warning.contains("native histograms")), "{:?}", probe.warnings);
+}
+
+#[tokio::test]
+async fn errors_hold_no_secrets() {
+    let bodies = ["{", "<", "m 1"].map(|body| response("200 OK", "", body.as_bytes()));
+    let statuses =
+        ["302 Found", "401 Unauthorized", "503 Busy"].map(|status| response(status, "location: /x\r\n", b""));
+    for bytes in bodies.into_iter().chain(statuses) {
+        let address = server(Does::Sends(bytes)).await.url.replace("http://", "");
+        for address in [address, "127.0.0.1:1".to_owned(), "127.0.0.1:x".to_owned()] {
+            let url = format!("http://user:hunter2@{address}/hunter2");
+            let error = prometheus(&url, plan(&[("m", 0.1)])).poll(SLOT, DEADLINE).await.unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+            let error = match try_scrape(&[url], plan(&[("m", 0.1)])) {
+                Ok(scrape) => scrape.poll(SLOT, DEADLINE).await.unwrap_err(),
+                Err(error) => error,
+            };
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+    }
 }

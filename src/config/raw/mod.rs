@@ -15,6 +15,8 @@ use super::types::Named;
 pub(super) use self::journeys::{Journey, Layer, Objective, Reserve};
 pub(super) use self::receivers::{PagerDuty, Receiver, Slack, Webhook};
 pub(super) use self::routes::{RootRoute, Route};
+#[cfg(test)]
+pub(super) use self::rules::CronTable;
 pub(super) use self::rules::{Cron, LatencyLimit, Rule, Stages};
 pub(super) use self::source::{BasicAuth, Http, Prometheus, Scrape, Source, Tls};
 

@@ -1,6 +1,7 @@
 //! Journeys and layers as service level objectives, each with the rules that watch it.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::budget::Allocation;
 use crate::config::decode::{Field, Findings, Spanned, clipped};
@@ -126,15 +127,19 @@ impl Slo<'_> {
         if let Some(Spanned { value, span }) = self.of.objective.get()
             && (value.0 == 0 || value.0 >= MILLION)
         {
-            let diagnostic = Diagnostic::error(*span, "an objective lies between 0% and 100%, and is neither");
-            context.findings.add(diagnostic.help("an objective of 100% leaves no error budget to burn; write 99.9%"));
+            let (message, help) = match value.0 {
+                0 => ("an objective of 0% asks for nothing", "write, for example, 99%"),
+                MILLION => ("an objective of 100% leaves no error budget to burn", "write, for example, 99.99%"),
+                _ => ("an objective is a share of requests, below 100%", "write, for example, 99.9%"),
+            };
+            context.findings.add(Diagnostic::error(*span, message).help(help));
         }
-        if let Some(Spanned { value, span }) = self.of.period.get() {
-            let least = Duration::from_ms(context.interval.ms() * 2);
-            if *value < least || *value > LONGEST_PERIOD {
-                let message = format!("a period of {value} is not between two polls ({least}) and {LONGEST_PERIOD}");
-                context.findings.error(*span, message);
-            }
+        if let Some(Spanned { value, span }) = self.of.period.get()
+            && !periods(context).contains(value)
+        {
+            let least = periods(context).start().to_string();
+            let message = format!("a period of {value} is not between two polls ({least}) and {LONGEST_PERIOD}");
+            context.findings.error(*span, message);
         }
         if let Some(Spanned { value, span }) = self.of.max_by.get()
             && !(1..=MAX_MAX_BY).contains(value)
@@ -175,6 +180,7 @@ impl Slo<'_> {
         let labels = self.labels();
         let by = self.by(&labels, context);
         let period = self.field(|raw| &raw.period).copied().unwrap_or(DEFAULT_PERIOD);
+        let period = if periods(context).contains(&period) { period } else { LONGEST_PERIOD };
         let objective_ppm = objective.copied().map(|percent| percent.0).filter(|ppm| (1..MILLION).contains(ppm));
         let rules = self.rules(objective_ppm, period, catalogue, context);
         let text = |field: &Field<String>| field.value().cloned();
@@ -252,6 +258,10 @@ impl Slo<'_> {
         }
         rules
     }
+}
+
+fn periods(context: &Context<'_>) -> RangeInclusive<Duration> {
+    Duration::from_ms(context.interval.ms() * 2)..=LONGEST_PERIOD
 }
 
 fn selector(field: &Field<String>, context: &mut Context<'_>) -> Option<Selector> {

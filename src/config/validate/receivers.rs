@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::config::decode::{Field, Spanned};
-use crate::config::diagnostic::{Diagnostic, Span};
+use crate::config::diagnostic::{Diagnostic, Severity, Span};
 use crate::config::secret::Secret;
 use crate::config::types::{SecretUrl, Url};
 use crate::config::{Receiver, ReceiverKind, raw};
@@ -58,6 +58,10 @@ pub(super) fn report_unused(
     context: &mut Context<'_>,
 ) {
     let Some(routing) = routing else { return };
+    // What is misspelt elsewhere may be what would use it.
+    if context.findings.list.iter().any(|found| found.severity == Severity::Error) {
+        return;
+    }
     let fallbacks = receivers.specs.iter().filter_map(|spec| spec.fallback);
     let used: Vec<usize> = routing.used.iter().copied().chain(fallbacks).collect();
     for raw in main.receivers.value().into_iter().flatten() {

@@ -236,7 +236,7 @@ impl Builder<'_> {
             }
         }
         let takers: Vec<_> = chain.iter().flat_map(|step| &step.before).collect();
-        let mut first_taker = None;
+        let mut first_taker = takers.iter().find(|(matchers, _)| wanted.is_inside(matchers)).map(|(_, at)| *at);
         for closed in closed_combinations(&wanted) {
             let taker = takers.iter().find(|(matchers, _)| closed.is_inside(matchers));
             let Some((_, taken_at)) = taker else { return };

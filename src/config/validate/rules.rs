@@ -50,10 +50,17 @@ impl Catalogue {
                 catalogue.rules.insert(name.value.clone(), defined);
             }
         }
-        for (name, members) in parts.iter().filter_map(|part| part.packs.value()).flat_map(|named| &named.0) {
+        let packs = || parts.iter().filter_map(|part| part.packs.value()).flat_map(|named| &named.0);
+        // A pack may stand before the rules it names, and before the packs it must not name.
+        for (name, _) in packs() {
             if names.claim(name, "pack", context.findings) {
-                let members = catalogue.members(name, members, context.findings);
-                catalogue.packs.insert(name.value.clone(), members);
+                catalogue.packs.insert(name.value.clone(), Vec::new());
+            }
+        }
+        for (name, members) in packs() {
+            let members = catalogue.members(name, members, context.findings);
+            if let Some(pack) = catalogue.packs.get_mut(&name.value).filter(|pack| pack.is_empty()) {
+                *pack = members;
             }
         }
         catalogue

@@ -161,3 +161,70 @@ impl Layout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::histogram::{Histogram, Labels};
+
+    const SLOTS: usize = 5;
+
+    /// What the table says of a slot, layout by layout.
+    fn row(table: &Table, slot: usize) -> Vec<(Vec<f64>, Vec<f64>)> {
+        let rows = table.layouts.iter().map(|layout| {
+            let width = layout.bounds.len();
+            (layout.bounds.to_vec(), layout.counts[slot * width..][..width].to_vec())
+        });
+        rows.filter(|(_, counts)| counts.iter().any(|count| !count.is_nan())).collect()
+    }
+
+    fn any_columns() -> impl Strategy<Value = Vec<Column>> {
+        let bound = prop::sample::select(vec![0.1, 0.25, 0.5, 1.0, f64::INFINITY, f64::INFINITY, f64::NAN, -0.0, 0.0]);
+        let count = prop_oneof![20 => (0..9u32).prop_map(f64::from), 1 => Just(f64::NAN), 1 => Just(-1.0), 1 => Just(f64::INFINITY)];
+        let points = prop::collection::btree_map(0..SLOTS as u32, count, 0..=SLOTS);
+        prop::collection::vec((bound, points.prop_map(|points| points.into_iter().collect())), 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn each_slot_is_what_a_poll_would_make_of_it(columns in any_columns()) {
+            let table = tabulate(columns.clone(), SLOTS, &mut 1_000_000).unwrap();
+            let mut flawed = 0;
+            for slot in 0..SLOTS {
+                let at = |points: &[(u32, f64)]| points.iter().find(|(at, _)| *at == slot as u32).map(|(_, count)| *count);
+                let buckets: Vec<(f64, f64)> =
+                    columns.iter().filter_map(|(bound, points)| Some((*bound, at(points)?))).collect();
+                let absent = buckets.is_empty();
+                let expected = Histogram::from_buckets(Labels::new(), buckets).ok();
+                flawed += usize::from(!absent && expected.is_none());
+                let expected: Vec<_> = expected.into_iter().map(|h| (h.bounds.to_vec(), h.counts)).collect();
+                prop_assert_eq!(row(&table, slot), expected, "slot {}", slot);
+            }
+            prop_assert_eq!(table.flawed_slots, flawed);
+            prop_assert_eq!(table.flaw.is_some(), flawed > 0);
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_the_answer_says() {
+        let sparse = |bound: f64| (bound, vec![(0, 1.0)]);
+        assert!(matches!(tabulate(vec![sparse(f64::INFINITY)], 10_000, &mut 9_999), Err(OutOfRoom)));
+        let mut room = 25_000;
+        assert!(tabulate(vec![sparse(f64::INFINITY)], 10_000, &mut room).is_ok());
+        assert_eq!(room, 15_000);
+        // Every slot another set of bounds.
+        let changing: Vec<Column> = (0..40).map(|n| (f64::from(n), vec![(n, 1.0)])).collect();
+        let all = (f64::INFINITY, (0..40).map(|slot| (slot, 1.0)).collect());
+        let table = tabulate([changing, vec![all]].concat(), 40, &mut 1_000_000).unwrap();
+        assert_eq!((table.layouts.len(), table.flawed_slots), (MAX_LAYOUTS, 40 - MAX_LAYOUTS));
+    }
+
+    #[test]
+    fn only_the_slots_that_were_asked_for_exist() {
+        let grid = Grid { from: Timestamp::from_unix_s(60), step: Duration::from_secs(30), slots: 3 };
+        let slots = [60.0, 90.0, 119.9996, 120.0, 150.0, 30.0, 75.0, f64::NAN, 1e300, -1e300].map(|s| grid.slot(s));
+        assert_eq!(slots, [Some(0), Some(1), Some(2), Some(2), None, None, None, None, None, None]);
+    }
+}
