@@ -190,7 +190,6 @@ impl Live {
         let mut effects = Vec::new();
         feed::feed(&mut self.engine, history, |engine, slot, snapshot| {
             effects.extend(engine.step(now, Input::Backfilled { slot, snapshot }));
-            true
         });
         // Slices bring all bounds of a series or only some of them, which is no news.
         effects.retain(|effect| !matches!(effect, Effect::Report(Report::LayoutChanged { .. })));

@@ -106,9 +106,13 @@ fn detail(spec: &Spec) -> Detail {
     if limits.any(|limit| matches!(limit, Limit::Latency { .. })) { Detail::Buckets } else { Detail::Counts }
 }
 
-/// An engine and everything it decided since `from`.
+/// An engine and everything it decided since the range began.
 pub struct Recorder {
     engine: Engine,
+    log: Log,
+}
+
+struct Log {
     from: Timestamp,
     last: Option<Timestamp>,
     /// Requests and slow requests of each SLO before `from`; SLOs that appear later start at zero.
@@ -123,8 +127,7 @@ impl Recorder {
     pub fn new(spec: Arc<Spec>, from: Timestamp, detail: Detail) -> Self {
         let engine = Engine::new(spec);
         let engine = if detail == Detail::Counts { engine.without_quantiles() } else { engine };
-        Self {
-            engine,
+        let log = Log {
             from,
             last: None,
             before: None,
@@ -132,19 +135,46 @@ impl Recorder {
             alerts: Vec::new(),
             incidents: Vec::new(),
             notifications: Vec::new(),
-        }
+        };
+        Self { engine, log }
     }
 
     /// Takes a slice of history: slots before `from` fill the windows, later ones are evaluated.
     pub fn take(&mut self, history: &History) {
-        let mut engine = std::mem::replace(&mut self.engine, Engine::new(Arc::default()));
-        feed(&mut engine, history, |engine, slot, snapshot| {
-            self.step(engine, slot, snapshot);
-            true
-        });
-        self.engine = engine;
+        feed(&mut self.engine, history, |engine, slot, snapshot| self.log.step(engine, slot, snapshot));
     }
 
+    fn next_slot(&self, first: Timestamp) -> Timestamp {
+        self.log.last.map_or(first, |last| last + self.engine.spec().interval)
+    }
+
+    /// Everything decided, in a stable order.
+    pub fn finish(self) -> Document {
+        let Self { engine, mut log } = self;
+        let view = engine.view();
+        log.alerts.extend(view.alerts);
+        log.incidents.extend(view.incidents);
+        let before = log.before.unwrap_or_default();
+        let totals = engine.totals().enumerate().map(|(index, (template, labels, [events, bad]))| {
+            let [events_before, bad_before] = before.get(index).copied().unwrap_or_default();
+            (template, labels.clone(), [events - events_before, bad - bad_before])
+        });
+        Document::new(Decisions {
+            spec: engine.spec(),
+            from: log.from,
+            to: log.last.unwrap_or(log.from),
+            slots: log.slots,
+            totals: totals.collect(),
+            alerts: log.alerts,
+            incidents: log.incidents,
+            notifications: log.notifications,
+            held_back: view.held_back,
+            missed: view.missed,
+        })
+    }
+}
+
+impl Log {
     fn step(&mut self, engine: &mut Engine, slot: Timestamp, snapshot: &Snapshot) {
         self.last = Some(slot);
         if slot < self.from {
@@ -171,34 +201,5 @@ impl Recorder {
                 Effect::Alert(_) | Effect::Incident(_) | Effect::Report(_) => {}
             }
         }
-    }
-
-    fn next_slot(&self, first: Timestamp) -> Timestamp {
-        self.last.map_or(first, |last| last + self.engine.spec().interval)
-    }
-
-    /// Everything decided, in a stable order.
-    pub fn finish(mut self) -> Document {
-        let view = self.engine.view();
-        self.alerts.extend(view.alerts);
-        self.incidents.extend(view.incidents);
-        let before = self.before.unwrap_or_default();
-        let totals = self.engine.totals().enumerate().map(|(index, (template, labels, [events, bad]))| {
-            let [events_before, bad_before] = before.get(index).copied().unwrap_or_default();
-            (template, labels.clone(), [events - events_before, bad - bad_before])
-        });
-        let spec = self.engine.spec();
-        Document::new(Decisions {
-            spec,
-            from: self.from,
-            to: self.last.unwrap_or(self.from),
-            slots: self.slots,
-            totals: totals.collect(),
-            alerts: self.alerts,
-            incidents: self.incidents,
-            notifications: self.notifications,
-            held_back: view.held_back,
-            missed: view.missed,
-        })
     }
 }

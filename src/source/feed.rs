@@ -20,8 +20,8 @@ pub fn bind(engine: &mut Engine, poll: &Poll, snapshot: &mut Snapshot) {
 }
 
 /// Goes through a slice of history slot by slot, as polls at those slots would have seen it. `each` steps the engine
-/// with the snapshot; it says `false` to stop.
-pub fn feed(engine: &mut Engine, history: &History, mut each: impl FnMut(&mut Engine, Timestamp, &Snapshot) -> bool) {
+/// with the snapshot.
+pub fn feed(engine: &mut Engine, history: &History, mut each: impl FnMut(&mut Engine, Timestamp, &Snapshot)) {
     engine.forget_ended();
     let bound: Vec<(SeriesId, &HistorySeries)> = history
         .series
@@ -41,9 +41,7 @@ pub fn feed(engine: &mut Engine, history: &History, mut each: impl FnMut(&mut En
                 snapshot.push(*id, counts);
             }
         }
-        if !each(engine, slot, &snapshot) {
-            return;
-        }
+        each(engine, slot, &snapshot);
         slot += history.step;
     }
 }
