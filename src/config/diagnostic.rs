@@ -110,6 +110,8 @@ impl Span {
 struct File {
     name: String,
     text: String,
+    /// Where each line begins.
+    line_starts: Vec<usize>,
 }
 
 /// All findings of a load, sorted by file, line and column.
@@ -128,7 +130,7 @@ impl Diagnostics {
         let mask = |(index, (name, text)): (usize, (String, String))| {
             let spans = secrets.iter().filter(|span| usize::from(span.file) == index);
             let is_broken = broken.iter().any(|file| usize::from(*file) == index);
-            File { name, text: masked(text, spans, is_broken) }
+            File::new(name, masked(text, spans, is_broken))
         };
         let files = files.into_iter().enumerate().map(mask).collect();
         list.sort_by(|a, b| a.span.cmp(&b.span).then(a.severity.cmp(&b.severity)).then(a.message.cmp(&b.message)));
@@ -267,19 +269,23 @@ struct Mark<'a> {
 }
 
 impl File {
+    fn new(name: String, text: String) -> Self {
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { name, text, line_starts }
+    }
+
     /// Where the line of a byte begins, and its number from 1.
     fn line_of(&self, byte: usize) -> (usize, usize) {
-        let before = &self.text.as_bytes()[..byte.min(self.text.len())];
-        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        (start, before.iter().filter(|byte| **byte == b'\n').count() + 1)
+        let number = self.line_starts.partition_point(|start| *start <= byte);
+        (number.checked_sub(1).map_or(0, |index| self.line_starts[index]), number)
     }
 
     /// Where the line of a byte ends, without its line break.
     fn line_end(&self, byte: usize) -> usize {
-        let from = byte.min(self.text.len());
-        let rest = &self.text.as_bytes()[from..];
-        let end = from + rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-        if end > from && self.text.as_bytes()[end - 1] == b'\r' { end - 1 } else { end }
+        let (start, number) = self.line_of(byte);
+        let end = self.line_starts.get(number).copied().unwrap_or(self.text.len());
+        let line = self.text.get(start..end).unwrap_or_default();
+        start + line.trim_end_matches(['\n', '\r']).len()
     }
 }
 

@@ -139,7 +139,7 @@ fn is_suspicious(key: &[u8]) -> bool {
         return false;
     }
     SUSPECTS.iter().any(|word| key.contains(word))
-        || SECRET_KEYS.iter().any(|name| strsim::osa_distance(name, &key) <= 2)
+        || SECRET_KEYS.iter().any(|name| name.len().abs_diff(key.len()) <= 2 && strsim::osa_distance(name, &key) <= 2)
 }
 
 #[cfg(test)]

@@ -4,16 +4,26 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use proptest::prelude::*;
-use slowburn::config::{self, Loaded};
+use slowburn::clock::Clock;
+use slowburn::config::{self, Diagnostics, Loaded};
+use slowburn::engine::time::Duration;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const GOLDEN: &str = "tests/it/golden/config";
+/// Broken configurations, and what is said of them.
+const BROKEN: &str = "tests/it/golden/config";
+/// Sound configurations, the warnings about them, and what the program makes of them.
+const SOUND: &str = "tests/it/golden/sound";
 
-/// What the golden files find in the environment.
+/// What the golden files find in the environment. Every secret in them is a "hunter2".
 fn env(name: &str) -> Option<String> {
-    (name == "SECRET_IN_WRONG_PLACE").then(|| "hunter2".to_owned())
+    match name {
+        "SECRET_IN_WRONG_PLACE" | "TOKEN" => Some("hunter2".to_owned()),
+        "TEAM" => Some("find".to_owned()),
+        _ => None,
+    }
 }
 
 /// The texts below a folder, by path relative to it.
@@ -40,18 +50,15 @@ fn the_example_loads_without_a_word() {
     }
 }
 
-/// `UPDATE_GOLDEN=1` writes the files anew; read the difference.
-#[test]
-fn mistakes_are_told_as_the_golden_files_say() {
-    let folder = Path::new(ROOT).join(GOLDEN);
+/// Holds each main file of `folder` against the `.out` beside it. `UPDATE_GOLDEN=1` writes those anew; read the
+/// difference. Returns how many there are.
+fn check_golden(folder: &str, show: impl Fn(Result<Loaded, Diagnostics>) -> String) -> usize {
+    let folder = Path::new(ROOT).join(folder);
     let texts = texts(&folder);
     let (mut wrong, mut cases) = (String::new(), 0);
     for name in texts.keys().filter(|name| !name.contains('/') && name.ends_with(".yml")) {
         cases += 1;
-        let shown = match config::load_texts(name, &texts, &env) {
-            Ok(_) => "loads".to_owned(),
-            Err(diagnostics) => format!("{}\n--- in logs ---\n{diagnostics}\n", diagnostics.render(false)),
-        };
+        let shown = show(config::load_texts(name, &texts, &env));
         assert!(!shown.contains("hunter2"), "{name} gives a secret away:\n{shown}");
         let golden = folder.join(name).with_extension("out");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -60,11 +67,28 @@ fn mistakes_are_told_as_the_golden_files_say() {
             let _ = writeln!(wrong, "=== {name} now says:\n{shown}");
         }
     }
-    assert!(cases >= 45, "only {cases} broken configurations were found");
     assert!(wrong.is_empty(), "{wrong}");
+    cases
 }
 
-fn load_text(text: &str) -> Result<Loaded, config::Diagnostics> {
+#[test]
+fn mistakes_are_told_as_the_golden_files_say() {
+    let cases = check_golden(BROKEN, |loaded| match loaded {
+        Ok(_) => "loads".to_owned(),
+        Err(diagnostics) => format!("{}\n--- in logs ---\n{diagnostics}\n", diagnostics.render(false)),
+    });
+    assert!(cases >= 45, "only {cases} broken configurations were found");
+}
+
+#[test]
+fn sound_configurations_mean_what_the_golden_files_say() {
+    check_golden(SOUND, |loaded| match loaded {
+        Ok(Loaded { config, warnings }) => format!("{}\n{config:#?}\n", warnings.render(false)),
+        Err(diagnostics) => diagnostics.render(false),
+    });
+}
+
+fn load_text(text: &str) -> Result<Loaded, Diagnostics> {
     config::load_texts("main.yml", &BTreeMap::from([("main.yml".to_owned(), text.to_owned())]), &env)
 }
 
@@ -104,5 +128,54 @@ proptest! {
 fn what_the_damage_tests_break_is_sound() {
     if let Err(diagnostics) = load_text(&sound()) {
         panic!("{}", diagnostics.render(false));
+    }
+}
+
+/// Runs `slowburn check` on a text and gives its exit code, stdout and stderr.
+fn check(text: &[u8]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slowburn.yml");
+    fs::write(&path, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_slowburn"));
+    let output = command.arg("check").current_dir(folder.path()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_says_whether_it_is_sound_by_its_exit_code() {
+    let (code, stdout, stderr) = check(sound().as_bytes());
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.contains("checkout") && stdout.contains("fast-burn"), "{stdout}");
+
+    let (code, stdout, stderr) = check(b"interval: 5M\n");
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("slowburn.yml:1:11") && !stderr.contains('\u{1b}'), "{stderr}");
+
+    let (code, _, stderr) = check(b"interval: \xff\n");
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("it is not UTF-8 (byte 11)"), "{stderr}");
+
+    let (code, _, stderr) = check(&b"# too large\n".repeat(400_000));
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("it is larger than 4194304 bytes"), "{stderr}");
+}
+
+/// Texts up to the largest size that is read, made to be slow.
+#[test]
+fn large_files_are_judged_in_bounded_time() {
+    for text in [
+        "a: 1\n".repeat(400_000),
+        "- ".repeat(2_000_000),
+        format!("rules: [{}]", "{name: x, urgency: page, exhaustion: 1h},".repeat(5_000)),
+        format!("interval: '{}'", "é".repeat(2_000_000)),
+        format!("rule_files: [{}]", "'${A}', ".repeat(20_000)),
+    ] {
+        let begun_at = Clock.now();
+        let Err(diagnostics) = load_text(&text) else { panic!("it loads") };
+        let shown = diagnostics.render(false);
+        assert!(shown.len() < 200_000, "{} bytes", shown.len());
+        let took = Clock.now().since(begun_at);
+        assert!(took < Duration::from_secs(20), "{took} for {}...", &text[..20]);
     }
 }
