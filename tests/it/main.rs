@@ -5,6 +5,8 @@ mod config;
 mod engine;
 mod fakes;
 mod golden;
+mod history;
 mod notify;
+mod real;
 mod source;
 mod tidy;
