@@ -203,3 +203,73 @@ impl Random {
         count
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plan(seed: u64, slow: f64, resets_min: &[i64], gap: (i64, i64)) -> Plan {
+        let minutes = Duration::from_minutes;
+        let pod = Pod {
+            name: "a".to_owned(),
+            offset: Duration::from_secs(7),
+            resets: resets_min.iter().copied().map(minutes).collect(),
+            gaps: vec![(minutes(gap.0), minutes(gap.1))],
+            ..Pod::default()
+        };
+        let layer = Layer {
+            name: "edge".to_owned(),
+            bounds_s: vec![0.005, 0.01, 0.02],
+            budget_s: 0.01,
+            slow,
+            rps: 100.0,
+            pods: vec![pod],
+        };
+        Plan {
+            seed,
+            from: Timestamp::from_unix_s(1_772_409_600),
+            length: Duration::from_hours(6),
+            scrape_interval: Duration::from_secs(30),
+            layers: vec![layer],
+            incidents: Vec::new(),
+            idle: Duration::ZERO,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn counters_only_fall_where_they_are_reset(
+            seed: u64,
+            slow in 0.001..0.9f64,
+            resets_min in prop::collection::btree_set(1i64..360, 0..4),
+            gap in (0i64..360, 0i64..60),
+        ) {
+            let resets_min: Vec<i64> = resets_min.into_iter().collect();
+            let plan = plan(seed, slow, &resets_min, gap);
+            let series = plan.series().remove(0);
+            prop_assert!(series.samples.iter().all(|(_, counts)| counts.is_sorted()), "buckets are cumulative");
+            for pair in series.samples.windows(2) {
+                let ((before, earlier), (at, later)) = (&pair[0], &pair[1]);
+                let reset = resets_min.iter().map(|reset| plan.from + Duration::from_minutes(*reset));
+                let reset = reset.into_iter().any(|reset| *before < reset && reset <= *at);
+                let gap = at.since(*before) > plan.scrape_interval;
+                let fell = earlier.iter().zip(later).any(|(earlier, later)| later < earlier);
+                prop_assert!(!fell || reset);
+                prop_assert!(!reset || fell || gap || earlier[3] < 10_000.0, "a reset shows");
+            }
+            prop_assert_eq!(openmetrics(&plan.series()), openmetrics(&[series]), "a plan tells one story");
+        }
+
+        #[test]
+        fn the_share_of_slow_requests_is_as_planned(seed: u64, slow in 0.01..0.9f64) {
+            let samples = plan(seed, slow, &[], (0, 0)).series().remove(0).samples;
+            let counts = &samples.last().unwrap().1;
+            let found = 1.0 - counts[1] / counts[3];
+            // A million requests: five times the standard error.
+            prop_assert!((found - slow).abs() < 5.0 * (slow * (1.0 - slow) / counts[3]).sqrt(), "{}", found);
+        }
+    }
+}
