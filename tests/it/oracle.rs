@@ -139,7 +139,6 @@ async fn slowburn_on(
                 stages: slo.rules.iter().map(|rule| rule.stage).collect(),
             });
         }
-        true
     });
     steps
 }
