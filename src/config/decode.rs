@@ -23,7 +23,15 @@ pub(super) struct Findings {
     pub from_env: Vec<(String, String)>,
 }
 
+/// Beyond this many findings nobody reads suggestions, and looking for them would take long.
+const ENOUGH_FINDINGS: usize = 1000;
+
 impl Findings {
+    /// The name that `wrong` most likely stands for; see [`nearest`].
+    pub fn suggest<'a>(&self, wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        if self.list.len() < ENOUGH_FINDINGS { nearest(wrong, names) } else { None }
+    }
+
     pub fn add(&mut self, diagnostic: Diagnostic) {
         self.list.push(diagnostic);
     }
@@ -104,7 +112,7 @@ impl<T: Copy> Field<T> {
 /// A key of an object, as its declaration says.
 pub(super) struct KeyInfo {
     pub name: &'static str,
-    pub doc: String,
+    pub doc: &'static str,
     pub required: bool,
     pub secret: bool,
     pub schema: fn(&mut Definitions) -> Value,
@@ -163,7 +171,7 @@ fn report_unknown_keys<T: Object>(entries: &[(super::yaml::Key, Node)], findings
     let mut all_meant = Vec::new();
     let names: Vec<_> = keys.iter().map(|key| key.name).collect();
     for (key, node) in entries.iter().filter(|(key, _)| !names.contains(&key.name.as_str())) {
-        let meant = nearest(&key.name, names.iter().copied());
+        let meant = findings.suggest(&key.name, names.iter().copied());
         all_meant.extend(meant);
         // Among secrets, an unknown key may well be a misspelt one.
         let is_harmless = |key: &KeyInfo| !key.secret && meant == Some(key.name);
@@ -191,7 +199,7 @@ pub(super) fn object_schema<T: Object>(name: &'static str, definitions: &mut Def
     for key in T::keys() {
         let mut schema = (key.schema)(definitions);
         if let Value::Object(schema) = &mut schema {
-            schema.insert("description".to_owned(), Value::String(key.doc));
+            schema.insert("description".to_owned(), json!(key.doc));
         }
         properties.insert(key.name.to_owned(), schema);
         if key.required {
@@ -232,7 +240,7 @@ macro_rules! object {
                 #[allow(unused_mut, reason = "not every object shares keys")]
                 let mut keys = vec![$( $crate::config::decode::KeyInfo {
                     name: $crate::config::decode::object!(@key $field $($key)?),
-                    doc: concat!($($doc),+).trim().to_owned(),
+                    doc: concat!($($doc),+).trim(),
                     required: $crate::config::decode::object!(@required $($required)?),
                     secret: <$type as $crate::config::decode::Decode>::SECRET,
                     schema: <$type as $crate::config::decode::Decode>::schema,

@@ -12,7 +12,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 use super::decode::Findings;
 use super::mask::{masked, without_env};
 
-/// Findings beyond this many are counted, not kept.
+/// Findings beyond this many are counted, not shown.
 const MAX_FINDINGS: usize = 200;
 /// Two places at most this many lines apart are shown in one piece.
 const MAX_GAP_LINES: usize = 60;
@@ -119,7 +119,8 @@ struct File {
 pub struct Diagnostics {
     files: Vec<File>,
     list: Vec<Diagnostic>,
-    left_out: usize,
+    errors: usize,
+    warnings: usize,
     unreadable: bool,
 }
 
@@ -138,14 +139,15 @@ impl Diagnostics {
         if !from_env.is_empty() {
             list.iter_mut().flat_map(Diagnostic::texts).for_each(|text| *text = without_env(text, &from_env));
         }
-        let left_out = list.len().saturating_sub(MAX_FINDINGS);
+        let warnings = list.iter().filter(|found| found.severity == Severity::Warning).count();
+        let errors = list.len() - warnings;
         list.truncate(MAX_FINDINGS);
-        Self { files, list, left_out, unreadable: false }
+        Self { files, list, errors, warnings, unreadable: false }
     }
 
     /// The main file could not be read at all.
     pub(super) fn unreadable(message: String) -> Self {
-        Self { list: vec![Diagnostic::nowhere(message)], unreadable: true, ..Self::default() }
+        Self { list: vec![Diagnostic::nowhere(message)], errors: 1, unreadable: true, ..Self::default() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -153,7 +155,7 @@ impl Diagnostics {
     }
 
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// Whether the main file could not be read, so that nothing is known about it.
@@ -188,17 +190,21 @@ impl Diagnostics {
 
     /// `2 errors, 1 warning`.
     pub fn summary(&self) -> String {
-        let count = |severity| self.list.iter().filter(|diagnostic| diagnostic.severity == severity).count();
         let mut parts = Vec::new();
-        for (n, what) in [(count(Severity::Error), "error"), (count(Severity::Warning), "warning")] {
+        for (n, what) in [(self.errors, "error"), (self.warnings, "warning")] {
             if n > 0 {
                 parts.push(format!("{n} {what}{}", if n == 1 { "" } else { "s" }));
             }
         }
-        if self.left_out > 0 {
-            parts.push(format!("{} more that are not shown", self.left_out));
+        let left_out = self.left_out();
+        if left_out > 0 {
+            parts.push(format!("the last {left_out} of them not shown"));
         }
         parts.join(", ")
+    }
+
+    fn left_out(&self) -> usize {
+        self.errors + self.warnings - self.list.len()
     }
 
     fn group<'a>(&'a self, diagnostic: &'a Diagnostic) -> Group<'a> {
@@ -305,8 +311,8 @@ impl fmt::Display for Diagnostics {
                 write!(f, "; {}", one_line(part))?;
             }
         }
-        if self.left_out > 0 {
-            write!(f, "\nand {} more", self.left_out)?;
+        if self.left_out() > 0 {
+            write!(f, "\nand {} more", self.left_out())?;
         }
         Ok(())
     }

@@ -13,6 +13,10 @@ pub(super) trait Files {
     fn matching(&self, directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, String>;
 }
 
+/// `*` stays within a folder and finds no hidden files, such as those that editors leave.
+const GLOB: glob::MatchOptions =
+    glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
 /// The disk.
 pub(super) struct Disk;
 
@@ -30,7 +34,7 @@ impl Files for Disk {
     fn matching(&self, directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
         let directory = glob::Pattern::escape(&directory.to_string_lossy());
         let whole = Path::new(&directory).join(pattern);
-        let paths = glob::glob(&whole.to_string_lossy()).map_err(|error| error.msg.to_owned())?;
+        let paths = glob::glob_with(&whole.to_string_lossy(), GLOB).map_err(|error| error.msg.to_owned())?;
         let mut found = Vec::new();
         for path in paths {
             found.push(path.map_err(|error| error.to_string())?);
@@ -53,8 +57,7 @@ impl Files for Memory<'_> {
     fn matching(&self, directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
         let whole = directory.join(pattern);
         let pattern = glob::Pattern::new(&whole.to_string_lossy()).map_err(|error| error.msg.to_owned())?;
-        let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
-        let names = self.0.keys().filter(|name| pattern.matches_with(name, options));
+        let names = self.0.keys().filter(|name| pattern.matches_with(name, GLOB));
         Ok(names.map(PathBuf::from).collect())
     }
 }

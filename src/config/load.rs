@@ -13,6 +13,8 @@ use crate::engine::time::Duration;
 
 /// Larger files are refused unread.
 const MAX_FILE_BYTES: usize = 4 << 20;
+/// All files together.
+const MAX_TOTAL_BYTES: usize = 64 << 20;
 /// More files than this are not a configuration but a pattern gone wrong.
 const MAX_FILES: usize = 1000;
 
@@ -51,7 +53,8 @@ fn load_from(files: &dyn Files, path: &Path, env: Env<'_>) -> Result<Loaded, Dia
     let main: Option<raw::Main> = loader.decode(path.to_owned(), text);
     let mut rule_files = Vec::new();
     for path in main.as_ref().map_or(Vec::new(), |main| loader.rule_files(main, path)) {
-        match files.read(&path.value, MAX_FILE_BYTES) {
+        let read_bytes: usize = loader.read.iter().map(|(_, text)| text.len()).sum();
+        match files.read(&path.value, MAX_FILE_BYTES.min(MAX_TOTAL_BYTES - read_bytes)) {
             Ok(text) => rule_files.extend(loader.decode(path.value, text)),
             Err(error) => {
                 let message = format!("cannot read '{}': {error}", path.value.display());

@@ -51,6 +51,8 @@ pub(super) enum Repeat {
     Never,
 }
 
+/// No name, selector or address is longer; each of them may be copied into every objective.
+const MAX_TEXT_BYTES: usize = 4096;
 const DURATION: (&str, &str) = ("a duration", "30s, 10m, 1h30m, 30d or 4w");
 const LATENCY: (&str, &str) = ("a latency", "100ms, 2.5ms, 250us or 1s");
 const PERCENT: (&str, &str) = ("a percentage", "99.9%, with at most four decimals");
@@ -58,11 +60,16 @@ const DURATION_PATTERN: &str = r"^([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]
 
 impl Decode for String {
     fn decode(node: &Node, findings: &mut Findings) -> Option<Self> {
-        text(node, findings, ("a text", "")).map(|scalar| scalar.text.clone())
+        let scalar = text(node, findings, ("a text", ""))?;
+        if scalar.text.len() > MAX_TEXT_BYTES {
+            findings.error(node.span, format!("a text longer than {MAX_TEXT_BYTES} bytes"));
+            return None;
+        }
+        Some(scalar.text.clone())
     }
 
     fn schema(_: &mut Definitions) -> Value {
-        json!({ "type": ["string", "number", "boolean"], "minLength": 1 })
+        json!({ "type": ["string", "number", "boolean"], "minLength": 1, "maxLength": MAX_TEXT_BYTES })
     }
 }
 

@@ -18,12 +18,14 @@ use crate::engine::time::Duration;
 use super::Context;
 use super::names::{Names, check_label};
 use super::reach::report_unreachable;
-use super::rules::Catalogue;
+use super::rules::{Catalogue, MAX_RULES, bounded};
 
 const MILLION: u32 = 1_000_000;
 const DEFAULT_PERIOD: Duration = Duration::from_days(30);
 const LONGEST_PERIOD: Duration = Duration::from_days(366);
 const DEFAULT_MAX_BY: u32 = 100;
+/// More objectives than this are a generated file gone wrong; `by` multiplies them further.
+const MAX_SLOS: usize = 50_000;
 const MAX_MAX_BY: u32 = 10_000;
 
 /// All objectives in the order of the files, a journey's own before its layers'.
@@ -44,6 +46,10 @@ pub(super) fn journeys(
             names.claim(name, "journey", context.findings);
         }
         journey(&raw.value, catalogue, context, &mut out);
+        if out.len() > MAX_SLOS {
+            context.findings.error(raw.span, format!("more than {MAX_SLOS} layers and journeys"));
+            break;
+        }
     }
     out
 }
@@ -247,7 +253,11 @@ impl Slo<'_> {
             let diagnostic = Diagnostic::warning(at, "no rule watches this, so it will never alert");
             context.findings.add(diagnostic.help("write, for example, rules: [standard]"));
         }
-        let resolved = catalogue.resolve(list, context.findings);
+        let mut resolved = catalogue.resolve(bounded(list, context.findings), context.findings);
+        if let Some((_, at)) = resolved.get(MAX_RULES) {
+            context.findings.error(*at, format!("more than {MAX_RULES} rules watch this"));
+            resolved.truncate(MAX_RULES);
+        }
         let mut rules = Vec::with_capacity(resolved.len());
         for (defined, at) in resolved {
             let Some(rule) = &defined.rule else { continue };

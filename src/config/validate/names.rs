@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::decode::{Findings, Spanned, clipped, nearest};
+use crate::config::decode::{Findings, Spanned, clipped};
 use crate::config::diagnostic::{Diagnostic, Span};
 
 /// PagerDuty's incident keys hold 255 characters, and a key holds a journey's name and the grouping labels' values.
@@ -60,7 +60,7 @@ pub(super) fn unknown<'a>(
     const MAX_LISTED: usize = 12;
     let known: Vec<_> = known.collect();
     let diagnostic = Diagnostic::error(name.span, format!("there is no {what} '{}'", clipped(&name.value)));
-    let diagnostic = match nearest(&name.value, known.iter().copied()) {
+    let diagnostic = match findings.suggest(&name.value, known.iter().copied()) {
         Some(name) => diagnostic.label(format!("did you mean '{name}'?")),
         None => diagnostic,
     };
@@ -72,6 +72,19 @@ pub(super) fn unknown<'a>(
         "" => diagnostic,
         listed => diagnostic.help(format!("known: {listed}")),
     });
+}
+
+/// Reports each name that stands in a list a second time.
+pub(super) fn report_repeats(list: &[Spanned<String>], findings: &mut Findings) {
+    let mut first: BTreeMap<&str, Span> = BTreeMap::new();
+    for name in list {
+        if let Some(first) = first.get(name.value.as_str()) {
+            let message = format!("'{}' stands in this list twice", clipped(&name.value));
+            findings.add(Diagnostic::error(name.span, message).also(*first, "first here"));
+        } else {
+            first.insert(&name.value, name.span);
+        }
+    }
 }
 
 /// Reports a label name that cannot be a user's own.

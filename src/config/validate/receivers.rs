@@ -16,6 +16,8 @@ use super::{Context, http};
 
 const PAGERDUTY_URL: &str = "https://events.pagerduty.com/v2/enqueue";
 const ROUTING_KEY_CHARS: usize = 32;
+/// Far more than anybody has, and few enough to look them up one by one.
+const MAX_RECEIVERS: usize = 1000;
 
 /// The receivers in the order of the file.
 #[derive(Debug, Default)]
@@ -27,7 +29,11 @@ pub(super) struct Receivers {
 }
 
 pub(super) fn receivers(field: &Field<Vec<Spanned<raw::Receiver>>>, context: &mut Context<'_>) -> Receivers {
-    let raw = field.value().map_or(&[][..], Vec::as_slice);
+    let mut raw = field.value().map_or(&[][..], Vec::as_slice);
+    if let Some(extra) = raw.get(MAX_RECEIVERS) {
+        context.findings.error(extra.span, format!("more than {MAX_RECEIVERS} receivers"));
+        raw = &raw[..MAX_RECEIVERS];
+    }
     let mut names = Names::default();
     let mut out = Receivers::default();
     let mut fallbacks = Vec::new();

@@ -14,6 +14,8 @@ use super::Context;
 use super::names::{OWN_LABELS, unknown};
 
 const DEFAULT_REPEAT: Duration = Duration::from_hours(4);
+/// Far more than anybody can read, and few enough to compare each with each.
+const MAX_ROUTES: usize = 1000;
 /// Labels that differ between the alerts of one incident, or change while it is open.
 const CHANGING_LABELS: [&str; 2] = ["stage", "urgency"];
 
@@ -95,7 +97,8 @@ pub(super) fn routing(
             .findings
             .add(diagnostic.help("write receivers: [{name: hook, webhook: {url: 'http://localhost:8080'}}]"));
     }
-    let mut builder = Builder { receivers, vocabulary, used: BTreeSet::new(), findings: context.findings };
+    let mut builder =
+        Builder { receivers, vocabulary, used: BTreeSet::new(), routes_left: MAX_ROUTES, findings: context.findings };
     let Some(raw) = main.route.value() else {
         if main.route.is_absent() && receivers.len() > 1 {
             let message = "with more than one receiver a 'route' must say who is told what";
@@ -132,6 +135,7 @@ struct Builder<'a> {
     receivers: &'a [String],
     vocabulary: &'a Vocabulary,
     used: BTreeSet<usize>,
+    routes_left: usize,
     findings: &'a mut Findings,
 }
 
@@ -155,6 +159,11 @@ impl Builder<'_> {
         let mut out = Vec::new();
         let mut before = Vec::new();
         for Spanned { value: raw, .. } in field.value().into_iter().flatten() {
+            let Some(routes_left) = self.routes_left.checked_sub(1) else {
+                self.findings.error(raw.at, format!("more than {MAX_ROUTES} routes"));
+                break;
+            };
+            self.routes_left = routes_left;
             let (matchers, sound) = self.matchers(raw);
             let mut chain = above.chain.to_vec();
             chain.push(Step { own: matchers.clone(), before: before.clone() });

@@ -11,7 +11,7 @@ use crate::engine::rule::{Limit, Rule, Schedule};
 use crate::engine::time::Duration;
 
 use super::Context;
-use super::names::{Names, unknown};
+use super::names::{Names, report_repeats, unknown};
 
 const MILLION: u32 = 1_000_000;
 const DEFAULT_CONSECUTIVE: u32 = 2;
@@ -20,6 +20,8 @@ const DEFAULT_WARNING: Percent = Percent(800_000);
 const DEFAULT_CRITICAL: Percent = Percent(MILLION);
 const DEFAULT_HYSTERESIS: Percent = Percent(100_000);
 const DEFAULT_MIN_COVERAGE: Percent = Percent(500_000);
+/// More rules than this in a pack, or on one objective, are a generated file gone wrong.
+pub(super) const MAX_RULES: usize = 64;
 /// A window needs this many polls to show an increase that a single lost poll cannot hide.
 const MIN_POLLS: i64 = 2;
 /// The short window is this part of the long one (SRE workbook, chapter 5).
@@ -103,7 +105,7 @@ impl Catalogue {
         }
         report_repeats(&list.value, findings);
         let mut members = Vec::new();
-        for name in &list.value {
+        for name in bounded(&list.value, findings) {
             if self.rules.contains_key(&name.value) {
                 members.push(name.value.clone());
             } else if self.packs.contains_key(&name.value) || name.value == pack.value {
@@ -117,13 +119,12 @@ impl Catalogue {
     }
 }
 
-fn report_repeats(list: &[Spanned<String>], findings: &mut Findings) {
-    for (i, name) in list.iter().enumerate() {
-        if let Some(first) = list[..i].iter().find(|first| first.value == name.value) {
-            let message = format!("'{}' stands in this list twice", clipped(&name.value));
-            findings.add(Diagnostic::error(name.span, message).also(first.span, "first here"));
-        }
+/// As much of a list of rules as anybody needs; that there is more is reported.
+pub(super) fn bounded<'a>(list: &'a [Spanned<String>], findings: &mut Findings) -> &'a [Spanned<String>] {
+    if let Some(extra) = list.get(MAX_RULES) {
+        findings.error(extra.span, format!("more than {MAX_RULES} rules in one list"));
     }
+    &list[..list.len().min(MAX_RULES)]
 }
 
 fn limit_at(raw: &raw::Rule) -> Span {

@@ -6,10 +6,12 @@ use crate::config::types::{Bytes, MaybeZero, Url};
 use crate::config::{Prometheus, Scrape, Source, raw};
 use crate::engine::time::Duration;
 
+use super::names::report_repeats;
 use super::{Context, http};
 
 const DEFAULT_BLIND_AFTER: u32 = 3;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const SHORTEST_TIMEOUT: Duration = Duration::from_ms(50);
 const DEFAULT_DELAY: Duration = Duration::from_secs(2);
 const DEFAULT_MAX_RESPONSE: Bytes = Bytes(64 << 20);
 const DEFAULT_MAX_SERIES: u32 = 50_000;
@@ -42,8 +44,10 @@ fn blind_after(field: &Field<u32>, context: &mut Context<'_>) -> u32 {
 }
 
 fn prometheus(raw: &raw::Prometheus, context: &mut Context<'_>) -> Option<Prometheus> {
-    let timeout = raw.timeout.copied().unwrap_or(DEFAULT_TIMEOUT);
     let delay = raw.delay.copied().unwrap_or(MaybeZero(DEFAULT_DELAY)).0;
+    // Nobody should be warned of a default: it gives way to a short interval.
+    let left = Duration::from_ms(context.interval.ms() - delay.ms() - 1).max(SHORTEST_TIMEOUT);
+    let timeout = raw.timeout.copied().unwrap_or(DEFAULT_TIMEOUT.min(left));
     let together = Duration::from_ms(timeout.ms() + delay.ms());
     if together >= context.interval {
         let at = raw.timeout.get().map(|timeout| timeout.span).or(raw.delay.get().map(|delay| delay.span));
@@ -86,17 +90,14 @@ fn scrape(raw: &raw::Scrape, context: &mut Context<'_>) -> Option<Scrape> {
         let message = format!("a timeout of {timeout} is longer than the interval {}", context.interval);
         context.findings.add(Diagnostic::warning(at, message));
     }
-    for (i, target) in targets.value.iter().enumerate() {
-        if let Some(first) = targets.value[..i].iter().find(|first| first.value.0 == target.value.0) {
-            let diagnostic = Diagnostic::error(target.span, "this target stands here twice");
-            context.findings.add(diagnostic.also(first.span, "first here").help("remove one of the two"));
-        }
-    }
+    let names: Vec<_> =
+        targets.value.iter().map(|Spanned { value, span }| Spanned { value: value.0.clone(), span: *span }).collect();
+    report_repeats(&names, context.findings);
     if let Some(Spanned { value: 0, span }) = raw.max_series.get() {
         context.findings.error(*span, "'max_series' must be at least 1");
     }
     Some(Scrape {
-        targets: targets.value.iter().map(|target| target.value.0.clone()).collect(),
+        targets: names.into_iter().map(|target| target.value).collect(),
         timeout,
         max_response_bytes: raw.max_response_bytes.copied().unwrap_or(DEFAULT_MAX_RESPONSE).0,
         max_series: raw.max_series.copied().unwrap_or(DEFAULT_MAX_SERIES) as usize,
