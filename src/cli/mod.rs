@@ -4,6 +4,7 @@
 //! [`Command`] and a line in [`run`]. Results go to stdout, everything else to stderr.
 
 pub mod check;
+pub mod demo;
 pub mod replay;
 pub mod rules_export;
 pub mod run;
@@ -37,6 +38,8 @@ pub enum Command {
     Check(check::Check),
     /// Show what would have been sent over a stretch of history; sends nothing
     Replay(replay::Replay),
+    /// Everything on one machine with nothing to install: simulated layers, real alerting, nothing sent
+    Demo(demo::Demo),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
 }
@@ -47,6 +50,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Demo(args) => demo::run(args),
         Command::Schema => schema::run(),
     }
 }

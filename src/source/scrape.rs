@@ -84,6 +84,13 @@ impl Scrape {
         Ok(Probe::from_poll(&self.plan, self.poll(now, deadline).await?))
     }
 
+    /// The poll that a text in Prometheus' format comes to, as if the first target had shown it for `slot`.
+    pub fn read(&self, text: &str, slot: Timestamp) -> Result<Poll, SourceError> {
+        let instance = self.targets.first().map_or("", |target| &target.instance);
+        let format = Format::Prometheus;
+        Ok(read_metrics(text.as_bytes(), format, &self.plan, instance, self.max_series, slot)?.finish())
+    }
+
     async fn target(&self, index: usize, slot: Timestamp, deadline: Deadline) -> Result<PollBuilder, SourceError> {
         let read = async {
             let request = self.client.get(self.targets[index].url.clone()).header(ACCEPT, ACCEPTED);
