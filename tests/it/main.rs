@@ -11,4 +11,5 @@ mod notify;
 mod oracle;
 mod real;
 mod source;
+mod source_real;
 mod tidy;
