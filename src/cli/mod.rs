@@ -40,6 +40,9 @@ pub enum Command {
     Replay(replay::Replay),
     /// Everything on one machine with nothing to install: simulated layers, real alerting, nothing sent
     Demo(demo::Demo),
+    /// Hand the rules to others: 'slowburn rules export' writes them for Prometheus
+    #[command(subcommand)]
+    Rules(rules_export::Rules),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
 }
@@ -51,6 +54,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Rules(rules_export::Rules::Export(args)) => rules_export::run(args),
         Command::Schema => schema::run(),
     }
 }

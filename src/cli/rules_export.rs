@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
+use crate::config;
 use crate::config::promql::Query;
 use crate::config::selector::Selector;
 use crate::engine::Spec;
@@ -25,6 +29,32 @@ const HEAD: &str = "\
 # - Absence of data. An empty answer, from a source out of sight or a bound that does not exist, resolves an alert.
 # - Coverage and counter resets at the edges of a window: rate() extrapolates.
 ";
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Rules {
+    /// Print the burn rules as Prometheus alerting rules
+    Export(Export),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    /// The main configuration file
+    #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
+    config: PathBuf,
+}
+
+pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
+    let loaded = match config::load_with_process_env(&args.config) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            super::check::show(&diagnostics);
+            return Ok(super::COULD_NOT_RUN.into());
+        }
+    };
+    super::check::show(&loaded.warnings);
+    std::io::stdout().write_all(export(&loaded.config.spec, &loaded.config.selectors).as_bytes())?;
+    Ok(super::FINE.into())
+}
 
 /// The rules of all SLOs as a rule file; `selectors` are the histograms of `spec.slos`, in the same order.
 ///
@@ -325,13 +355,18 @@ mod tests {
     #[ignore = "needs prometheus"]
     fn promtool_accepts_what_is_exported() {
         let (spec, selectors) = checkout();
-        for (text, rules) in [(export(&spec, &selectors), 10), (export(&Spec::default(), &[]), 0)] {
+        let example = config::load_with_process_env("examples/checkout/slowburn.yml".as_ref()).unwrap().config;
+        for (text, rules) in [
+            (export(&spec, &selectors), 10),
+            (export(&example.spec, &example.selectors), 60),
+            (export(&Spec::default(), &[]), 0),
+        ] {
             let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
             std::fs::write(&file, text).unwrap();
             let promtool =
                 std::process::Command::new("promtool").args(["check", "rules"]).arg(file.path()).output().unwrap();
             let said =
-                String::from_utf8_lossy(&promtool.stdout).into_owned() + &String::from_utf8_lossy(&promtool.stderr);
+                [promtool.stdout, promtool.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
             assert!(promtool.status.success() && said.contains(&format!("SUCCESS: {rules} rules found")), "{said}");
         }
     }

@@ -82,7 +82,8 @@ impl Query<'_> {
             Limit::Exhaustion { within, short } => {
                 let remaining_s = format!("(1 - {}) * {}", self.burn_rate(self.slo.period), self.slo.period.secs());
                 let most_s = rounded(within.secs() / threshold);
-                format!("{remaining_s}\n/\n({}) <= {most_s}", self.burn_rate(short))
+                // Without a burn there is no time to divide by, however little is left.
+                format!("{remaining_s}\n/\n({} > 0) <= {most_s}", self.burn_rate(short))
             }
             Limit::Latency { quantile, over } => {
                 format!("{} >= {}", self.quantile(quantile, over), rounded(self.slo.budget_s * threshold))
@@ -283,7 +284,7 @@ mod tests {
         check(
             Limit::Exhaustion { within: long, short },
             800_000,
-            &format!("(1 - ({month}) / 0.01) * 2592000\n/\n(({minutes}) / 0.01) <= 4500"),
+            &format!("(1 - ({month}) / 0.01) * 2592000\n/\n(({minutes}) / 0.01 > 0) <= 4500"),
         );
         check(
             Limit::Latency { quantile: 0.99, over: long },
