@@ -9,6 +9,7 @@ pub mod replay;
 pub mod rules_export;
 pub mod run;
 pub mod schema;
+pub mod status;
 pub mod when;
 
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ pub enum Command {
     /// Hand the rules to others: 'slowburn rules export' writes them for Prometheus
     #[command(subcommand)]
     Rules(rules_export::Rules),
+    /// Show what a running daemon sees and says: exit 1 while something fires
+    Status(status::Status),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
 }
@@ -55,6 +58,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Rules(rules_export::Rules::Export(args)) => rules_export::run(args),
+        Command::Status(args) => status::run(args),
         Command::Schema => schema::run(),
     }
 }

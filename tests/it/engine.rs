@@ -56,15 +56,15 @@ fn slo(layer: &str, rules: Vec<Rule>) -> SloSpec {
 }
 
 /// Critical pages go to on-call and the team, everything else to the team.
-fn route() -> Route {
+fn route(oncall: usize, team: usize) -> Route {
     let matcher = |label: &str, value: &str| Matcher { label: label.into(), any_of: vec![value.into()] };
     let page = Route {
         matchers: vec![matcher("urgency", "page"), matcher("stage", "critical")],
-        receivers: vec![ONCALL, TEAM],
+        receivers: vec![oncall, team],
         repeat_interval: Some(Duration::from_minutes(10)),
         ..Route::default()
     };
-    Route { receivers: vec![TEAM], routes: vec![page], ..Route::default() }
+    Route { receivers: vec![team], routes: vec![page], ..Route::default() }
 }
 
 /// An engine at a source whose layers count as they are told to.
@@ -83,7 +83,8 @@ impl World {
         let receivers = [("oncall", Some(TEAM)), ("team", None)];
         let receivers = receivers.map(|(name, fallback)| ReceiverSpec { name: name.into(), fallback }).to_vec();
         let counts = vec![[0.0; 2]; slos.len()];
-        let spec = Spec { interval: STEP, blind_after: 3, slos, group_by: Vec::new(), route: route(), receivers };
+        let spec =
+            Spec { interval: STEP, blind_after: 3, slos, group_by: Vec::new(), route: route(ONCALL, TEAM), receivers };
         let engine = Engine::new(Arc::new(spec));
         let slot = Timestamp::from_unix_s(1_772_366_400);
         let mut world =
@@ -113,6 +114,14 @@ impl World {
         }
         let slot = self.slot;
         self.step(Input::Polled { slot, snapshot: &snapshot })
+    }
+
+    /// Another configuration; returns whether all windows went on.
+    fn reload(&mut self, change: impl FnOnce(&mut Spec)) -> bool {
+        let mut spec = Spec::clone(self.engine.spec());
+        change(&mut spec);
+        self.counts.resize(spec.slos.len(), [0.0; 2]);
+        self.engine.reload(Arc::new(spec))
     }
 
     fn fail(&mut self) -> Vec<String> {
@@ -398,4 +407,70 @@ fn what_a_receiver_refuses_is_told_to_its_fallback() {
     assert_eq!(view.dead_letters[0].why, "invalid key");
     // Its own news, and what on-call refused.
     assert!(view.receivers[TEAM].counts.delivered >= 2, "{:?}", view.receivers);
+}
+
+#[test]
+fn a_reload_tells_nothing_and_forgets_nothing() {
+    let rules = || vec![burn_rule("spike", Urgency::Page)];
+    let mut world = World::new(vec![slo("database", rules()), slo("service", rules())]);
+    world.until_told(&[50.0, 0.0]);
+    let before = world.engine.view();
+
+    // Everything has another place, and a threshold and a repetition changed.
+    let complete = world.reload(|spec| {
+        spec.slos.reverse();
+        spec.receivers.reverse();
+        spec.receivers[1].fallback = Some(0);
+        spec.route = route(1, 0);
+        spec.slos[1].rules.insert(0, burn_rule("other", Urgency::Ticket));
+        spec.slos[1].rules[1].limit =
+            Limit::BurnRate { factor: 12.0, long: Duration::from_minutes(2), short: Duration::from_minutes(1) };
+    });
+    assert!(complete, "every window goes on");
+    world.counts.reverse();
+    let view = world.engine.view();
+    assert_eq!((&view.alerts, &view.incidents), (&before.alerts, &before.incidents));
+    assert_eq!(view.receivers[0].counts, before.receivers[1].counts);
+    assert_eq!(view.slos[1].events, before.slos[0].events);
+    for _ in 0..5 {
+        let told = world.poll(&[0.0, 50.0]);
+        assert!(told.iter().all(|told| told.contains("escalated") || told.contains("ticket")), "{told:?}");
+    }
+    let (_, told) = world.until_told(&[0.0, 0.0]);
+    assert_eq!(told, ["team resolved checkout critical page", "oncall resolved checkout critical page"]);
+    world.healthy(10);
+}
+
+#[test]
+fn what_a_reload_takes_away_resolves() {
+    let mut world = World::new(vec![slo("database", vec![burn_rule("spike", Urgency::Page)])]);
+    world.until_told(&[50.0]);
+    assert!(world.reload(|spec| spec.slos[0].rules[0].name = "sharper".into()));
+    let (polls, told) = world.until_told(&[0.0]);
+    assert_eq!(polls, 1);
+    assert_eq!(told, ["oncall resolved checkout critical page", "team resolved checkout critical page"]);
+}
+
+#[test]
+fn windows_that_a_reload_ends_are_filled_again() {
+    let mut world = World::new(vec![slo("database", vec![burn_rule("spike", Urgency::Page)])]);
+    world.until_told(&[50.0]);
+    // Another selector counts other requests: what was seen of the old ones says nothing of them.
+    assert!(!world.reload(|spec| spec.slos[0].selector = "other_seconds".into()));
+    world.engine.forget_windows();
+    assert_eq!(world.engine.newest_slot(), None);
+    assert_eq!(world.engine.view().alerts.len(), 1, "it fires until somebody has seen that it does not");
+    let bounds: Arc<[f64]> = [0.1, f64::INFINITY].into();
+    let mut past = world.slot - Duration::from_minutes(5);
+    while past < world.slot {
+        let id = world.engine.bind(0, &Labels::new(), &bounds).expect("within the limits");
+        world.counts[0][0] += 50.0;
+        world.counts[0][1] += 100.0;
+        let mut snapshot = Snapshot::default();
+        snapshot.push(id, &world.counts[0]);
+        assert_eq!(world.engine.step(world.slot, Input::Backfilled { slot: past, snapshot: &snapshot }), vec![]);
+        past += STEP;
+    }
+    assert_eq!(world.poll(&[50.0]), Vec::<String>::new(), "still firing is no news");
+    assert_eq!(world.engine.view().alerts.len(), 1);
 }

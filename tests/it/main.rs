@@ -2,6 +2,7 @@
 //! and run by `tests/run.sh`.
 
 mod config;
+mod daemon;
 mod engine;
 mod fakes;
 mod golden;

@@ -1,0 +1,192 @@
+//! A daemon's status as text, 80 columns wide. Colours are for `anstream` to take out where nobody wants them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
+use owo_colors::OwoColorize as _;
+
+use super::{Answer, Slo};
+use crate::engine::time::Duration;
+
+const WIDTH: u16 = 80;
+/// Notifications shown of those the daemon remembers.
+const TOLD: usize = 5;
+
+pub fn text(answer: &Answer) -> String {
+    let mut out = head(answer);
+    out += &slos(&answer.slos);
+    out += &problems(&answer.slos);
+    out += &alerts(answer);
+    out += &incidents(answer);
+    out += &notifications(answer);
+    out += &held_back(answer);
+    out += &receivers(answer);
+    out
+}
+
+fn head(answer: &Answer) -> String {
+    let mut out = String::new();
+    let uptime = Duration::from_secs(answer.uptime_s).coarse();
+    let _ = writeln!(out, "slowburn {}, up {uptime}, {}", answer.version, answer.config_file);
+    let source = &answer.source;
+    let last = source.last_answer.as_deref().unwrap_or("never");
+    let _ = match (source.up, &answer.at) {
+        (true, Some(at)) => writeln!(out, "The source is {}; evaluated at {at}.", "up".green()),
+        (true, None) => writeln!(out, "The source is {}.", "up".green()),
+        (false, _) => writeln!(
+            out,
+            "The source is {} for {} polls; last answer: {last}.",
+            "out of sight".red().bold(),
+            source.failed_in_a_row
+        ),
+    };
+    if let Some(why) = &answer.not_ready {
+        let _ = writeln!(out, "{}: {why}.", "Not ready".yellow());
+    }
+    if let Some(reading) = &answer.backfill {
+        let come = reading.read_to.as_deref().unwrap_or("its beginning");
+        let _ = writeln!(out, "Reading history: at {come} of {}.", reading.to);
+    }
+    if answer.missed.slots + answer.missed.partial > 0 {
+        let missed = &answer.missed;
+        let _ = writeln!(out, "Missed slots: {}; evaluated on incomplete answers: {}.", missed.slots, missed.partial);
+    }
+    if let Some(error) = &answer.last_reload.error {
+        let _ = writeln!(out, "{} at {}: {error}", "The last reload failed".red().bold(), answer.last_reload.at);
+    }
+    out
+}
+
+fn slos(slos: &[Slo]) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(WIDTH).enforce_styling();
+    table.set_header(["SLO", "budget left", "burn rate by window", "p99 / budget", "sight"]);
+    for slo in slos {
+        let windows = slo.windows.iter().map(|window| format!("{} {}", window.window, short(window.burn_rate)));
+        let burn = windows.collect::<Vec<_>>().join("  ");
+        let p99 = slo.quantiles_ms.map_or("-".into(), |[.., p99]| short(p99));
+        table.add_row([
+            Cell::new(place(&slo.journey, slo.layer.as_deref(), &slo.labels)),
+            Cell::new(budget(slo)).set_alignment(CellAlignment::Right).fg(budget_colour(slo.budget_remaining)),
+            Cell::new(burn),
+            Cell::new(format!("{p99} / {}ms", short(slo.budget_ms))).set_alignment(CellAlignment::Right),
+            Cell::new(&slo.sight).fg(sight_colour(&slo.sight)),
+        ]);
+    }
+    format!("\n{}\n", table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
+}
+
+/// `93.1% of 30d`, and how much of the period is known if that is not all.
+fn budget(slo: &Slo) -> String {
+    let left = format!("{:.1}% of {}", 100.0 * slo.budget_remaining.max(-99.99), slo.period);
+    if slo.coverage < 0.995 { format!("{left} ({:.0}% seen)", 100.0 * slo.coverage) } else { left }
+}
+
+fn problems(slos: &[Slo]) -> String {
+    let lines = slos.iter().filter_map(|slo| {
+        let place = place(&slo.journey, slo.layer.as_deref(), &slo.labels);
+        slo.problem.as_ref().map(|problem| format!("{} {problem}", format!("{place}:").yellow()))
+    });
+    section("Not measured", lines)
+}
+
+fn alerts(answer: &Answer) -> String {
+    let lines = answer.alerts.iter().map(|alert| {
+        let level = level(&alert.stage, &alert.urgency);
+        let place = place(&alert.journey, alert.layer.as_deref(), &alert.labels);
+        let peak = 100.0 * alert.peak_usage;
+        format!("{level}  {place}  {} (peak {peak:.0}% of its limit), since {}", alert.rule, alert.breached_at)
+    });
+    if answer.alerts.is_empty() { "\nNothing fires.\n".into() } else { section("Alerts", lines) }
+}
+
+fn incidents(answer: &Answer) -> String {
+    let lines = answer.incidents.iter().map(|incident| {
+        let level = level(&incident.worst_stage, &incident.worst_urgency);
+        let alerts = if incident.alerts == 1 { "1 alert".into() } else { format!("{} alerts", incident.alerts) };
+        format!("{level}  {}  {alerts}, since {}", incident.key, incident.opened_at)
+    });
+    section("Incidents", lines)
+}
+
+fn notifications(answer: &Answer) -> String {
+    let lines = answer.notifications.iter().take(TOLD).map(|told| {
+        let outcome = told.outcome.as_deref().unwrap_or("under way");
+        let at = time_of_day(&told.at);
+        format!("{at}  {} {}: {}\n             {outcome}", told.receiver, told.reason, told.summary)
+    });
+    section("Last notifications", lines)
+}
+
+fn held_back(answer: &Answer) -> String {
+    let counts = answer.held_back.iter().filter(|(_, n)| **n > 0);
+    let counts: Vec<String> = counts.map(|(reason, n)| format!("{} {n}", reason.replace('_', " "))).collect();
+    section("Held back", (!counts.is_empty()).then(|| counts.join(", ")))
+}
+
+fn receivers(answer: &Answer) -> String {
+    let lines = answer.receivers.iter().map(|receiver| {
+        let mut line = format!("{}: {} delivered, {} waiting", receiver.name, receiver.delivered, receiver.pending);
+        if receiver.rejected > 0 {
+            let _ = write!(line, ", {}", format!("{} refused", receiver.rejected).red());
+        }
+        if let Some(problem) = &receiver.problem {
+            let _ = write!(line, "\n    {} {problem}", "problem:".yellow());
+        }
+        line
+    });
+    let dead = answer.dead_letters.iter().rev().map(|letter| {
+        format!("{}  {}: {}\n    {} {}", letter.at, letter.receiver, letter.summary, "why:".red(), letter.why)
+    });
+    section("Receivers", lines) + &section("Dead letters", dead)
+}
+
+fn section(title: &str, lines: impl IntoIterator<Item = String>) -> String {
+    let lines: String = lines.into_iter().map(|line| format!("  {line}\n")).collect();
+    if lines.is_empty() { lines } else { format!("\n{}\n{lines}", title.bold()) }
+}
+
+fn place(journey: &str, layer: Option<&str>, labels: &BTreeMap<String, String>) -> String {
+    let mut place = layer.map_or(journey.to_owned(), |layer| format!("{journey}/{layer}"));
+    if !labels.is_empty() {
+        let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let _ = write!(place, "{{{}}}", pairs.join(","));
+    }
+    place
+}
+
+fn level(stage: &str, urgency: &str) -> String {
+    let level = format!("{stage} {urgency}");
+    if stage == "critical" { level.red().bold().to_string() } else { level.yellow().to_string() }
+}
+
+fn budget_colour(remaining: f64) -> Color {
+    match remaining {
+        remaining if remaining <= 0.0 => Color::Red,
+        remaining if remaining <= 0.2 => Color::Yellow,
+        _ => Color::Green,
+    }
+}
+
+fn sight_colour(sight: &str) -> Color {
+    match sight {
+        "ok" | "idle" => Color::Green,
+        "unborn" | "partial" => Color::Yellow,
+        _ => Color::Red,
+    }
+}
+
+/// Three digits of a number.
+fn short(n: f64) -> String {
+    match n.abs() {
+        n_abs if n_abs >= 100.0 => format!("{n:.0}"),
+        n_abs if n_abs >= 10.0 => format!("{n:.1}"),
+        _ => format!("{n:.2}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
+}
+
+fn time_of_day(at: &str) -> &str {
+    at.split_once('T').and_then(|(_, time)| time.get(.."hh:mm:ss".len())).unwrap_or(at)
+}

@@ -1,0 +1,324 @@
+//! The daemon as its users run it: the real program, signals and HTTP, services scraped on loopback.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::Value;
+use slowburn::clock::Stopwatch;
+use tempfile::TempDir;
+
+use crate::fakes::{Fakes, Fault, Kind};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A service whose every scrape finds a hundred requests more.
+#[derive(Clone, Default)]
+struct Service(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    slow: AtomicBool,
+    down: AtomicBool,
+    good: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Service {
+    /// Starts it; returns it and the address of its metrics.
+    async fn start() -> (Self, String) {
+        let service = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+        let app = Router::new().route("/metrics", get(Self::metrics)).with_state(service.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        (service, url)
+    }
+
+    async fn metrics(State(Service(inner)): State<Service>) -> Response {
+        if inner.down.load(SeqCst) {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+        let total = inner.total.fetch_add(100, SeqCst) + 100;
+        let good = if inner.slow.load(SeqCst) { 0 } else { 100 };
+        let good = inner.good.fetch_add(good, SeqCst) + good;
+        let text = format!(
+            "# TYPE request_seconds histogram\nrequest_seconds_bucket{{le=\"0.01\"}} {good}\n\
+             request_seconds_bucket{{le=\"+Inf\"}} {total}\nrequest_seconds_count {total}\nrequest_seconds_sum 1\n"
+        );
+        ([("content-type", "text/plain; version=0.0.4")], text).into_response()
+    }
+}
+
+/// `slowburn run`, killed when dropped.
+struct Daemon {
+    child: Child,
+    dir: TempDir,
+    client: reqwest::Client,
+    base: String,
+}
+
+/// A configuration with one layer, evaluated twice a second, and these receivers, all of which hear everything.
+fn config(target: &str, receivers: &[(&str, String)]) -> String {
+    let names: Vec<&str> = receivers.iter().map(|(name, _)| *name).collect();
+    let receivers: String = receivers.iter().map(|(name, kind)| format!("  - {{name: {name}, {kind}}}\n")).collect();
+    format!(
+        "interval: 500ms\nsource: {{scrape: {{targets: ['{target}']}}}}\nserver: {{listen: '127.0.0.1:0'}}\n\
+         rule_files: [rules.yml]\nreceivers:\n{receivers}route: {{receivers: [{}]}}\n",
+        names.join(", ")
+    )
+}
+
+const RULES: &str = "\
+rules:
+  - {name: spike, burn_rate: 14.4, long: 2s, short: 1s, urgency: page, consecutive: 2, clear_after: 500ms, stages: {warning: 99%}}
+journeys:
+  - name: checkout
+    budget: 100ms
+    objective: 99%
+    period: 1h
+    rules: [spike]
+    layers: [{name: edge, budget: 10ms, histogram: request_seconds}]
+";
+
+impl Daemon {
+    async fn start(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("slowburn.yml"), config).unwrap();
+        std::fs::write(dir.path().join("rules.yml"), RULES).unwrap();
+        let log = std::fs::File::create(dir.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_slowburn"))
+            .args(["run", "--log-format", "json", "--config"])
+            .arg(dir.path().join("slowburn.yml"))
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        // No test talks TLS, and a client without it needs no root certificates.
+        let client = slowburn::http::client(&slowburn::config::HttpClient::default()).unwrap();
+        let mut daemon = Self { child, dir, client, base: String::new() };
+        let started = daemon.eventually("start", async |daemon| daemon.logged("started")).await;
+        daemon.base = format!("http://{}", started["listen"].as_str().unwrap());
+        daemon
+    }
+
+    /// Asks until there is something.
+    async fn eventually<T>(&mut self, what: &str, mut ask: impl AsyncFnMut(&mut Self) -> Option<T>) -> T {
+        let asked = async {
+            loop {
+                if let Some(found) = ask(self).await {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(found) => found,
+            Err(_) => panic!("no {what} within {PATIENCE:?}; the log:\n{}", self.log()),
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// The last line of the log with this message.
+    fn logged(&self, message: &str) -> Option<Value> {
+        let log = self.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.rev().find(|line| line["msg"] == message)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let response = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    async fn post(&self, path: &str) -> (u16, String) {
+        let response = self.client.post(format!("{}{path}", self.base)).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    async fn status(&self) -> Value {
+        serde_json::from_str(&self.get("/api/v1/status").await.1).unwrap()
+    }
+
+    async fn ready(&mut self) {
+        self.eventually("readiness", async |daemon| (daemon.get("/-/ready").await.0 == 200).then_some(())).await;
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        self.eventually("end", async |daemon| daemon.child.try_wait().unwrap()).await
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reason and incident of every PagerDuty event that was accepted.
+fn pages(fakes: &Fakes) -> Vec<String> {
+    let accepted = fakes.seen().into_iter().filter(|seen| seen.kind == Kind::PagerDuty && seen.status == Some(202));
+    accepted
+        .map(|seen| {
+            format!("{} {}", seen.body["event_action"].as_str().unwrap(), seen.body["dedup_key"].as_str().unwrap())
+        })
+        .collect()
+}
+
+fn pagerduty(fakes: &Fakes) -> String {
+    format!("pagerduty: {{routing_key: {}, url: '{}/v2/enqueue'}}", "k".repeat(32), fakes.base)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_layer_pages_once_through_reloads_and_resolves_once() {
+    let (service, target) = Service::start().await;
+    let fakes = Fakes::start("/services/T/B/X", None).await;
+    let text = config(&target, &[("oncall", pagerduty(&fakes))]);
+    let mut daemon = Daemon::start(&text).await;
+    daemon.ready().await;
+
+    service.0.slow.store(true, SeqCst);
+    daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
+    let page = pages(&fakes)[0].clone();
+    assert!(page.starts_with("trigger "), "{page}");
+    let key = page.trim_start_matches("trigger ").to_owned();
+
+    // A broken file changes nothing and says where it is broken; the whole of it, never a part.
+    std::fs::write(daemon.path("slowburn.yml"), text.replace("interval: 500ms", "interval: 2s\nintervall: 2s"))
+        .unwrap();
+    let (code, answer) = daemon.post("/-/reload").await;
+    assert_eq!(code, 422, "{answer}");
+    assert!(answer.contains("slowburn.yml:2:1: error") && answer.contains("did you mean 'interval'"), "{answer}");
+    let status = daemon.status().await;
+    assert_eq!(status["interval"], "500ms");
+    assert!(status["last_reload"]["error"].as_str().unwrap().contains("intervall"));
+    assert!(daemon.get("/metrics").await.1.contains("slowburn_config_last_reload_successful 0"));
+
+    // A sound one is in force at once, and what fires goes on firing.
+    std::fs::write(daemon.path("slowburn.yml"), &text).unwrap();
+    std::fs::write(daemon.path("rules.yml"), RULES.replace("14.4", "14.5")).unwrap();
+    daemon.signal("HUP");
+    daemon.eventually("reload", async |daemon| daemon.logged("configuration reloaded")).await;
+    let status = daemon.status().await;
+    assert_eq!(status["last_reload"]["error"], Value::Null);
+    assert_eq!(status["alerts"][0]["stage"], "critical");
+    assert_eq!(status["slos"][0]["rules"][0]["limit"]["burn_rate"]["factor"], 14.5);
+    let rules: Value = serde_json::from_str(&daemon.get("/api/v1/rules").await.1).unwrap();
+    let rule = &rules["data"]["groups"][0]["rules"][0];
+    assert_eq!((&rule["state"], &rule["alerts"][0]["labels"]["layer"]), (&"firing".into(), &"edge".into()), "{rules}");
+    let metrics = daemon.get("/metrics").await.1;
+    assert!(metrics.contains(r#"slowburn_alert_stage{journey="checkout",layer="edge",rule="spike",urgency="page"} 2"#));
+
+    // Some more evaluations of the same evidence tell nothing.
+    let at = daemon.status().await["evaluations"].as_u64().unwrap();
+    let more = async |daemon: &mut Daemon| (daemon.status().await["evaluations"].as_u64() > Some(at + 3)).then_some(());
+    daemon.eventually("evaluations", more).await;
+    assert_eq!(pages(&fakes).len(), 1);
+
+    service.0.slow.store(false, SeqCst);
+    daemon.eventually("resolve", async |_| (pages(&fakes).len() > 1).then_some(())).await;
+    assert_eq!(pages(&fakes), [page, format!("resolve {key}")]);
+
+    daemon.signal("TERM");
+    assert!(daemon.ended().await.success());
+    assert_eq!(pages(&fakes).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_out_of_sight_is_one_incident_until_it_is_back() {
+    let (service, target) = Service::start().await;
+    service.0.down.store(true, SeqCst);
+    let fakes = Fakes::start("/services/T/B/X", None).await;
+    let mut daemon = Daemon::start(&config(&target, &[("oncall", pagerduty(&fakes))])).await;
+
+    daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
+    let status = daemon.status().await;
+    assert_eq!(status["source"]["up"], false);
+    assert!(status["missed"]["slots"].as_u64() >= Some(3));
+    let (code, why) = daemon.get("/-/ready").await;
+    assert!(code == 503 && why.contains("the source does not answer"), "{code} {why}");
+    assert_eq!(daemon.get("/-/healthy").await.0, 200);
+    daemon
+        .eventually("more polls", async |daemon| {
+            (daemon.status().await["missed"]["slots"].as_u64() >= Some(6)).then_some(())
+        })
+        .await;
+    assert_eq!(pages(&fakes).len(), 1);
+
+    service.0.down.store(false, SeqCst);
+    daemon.eventually("end", async |_| (pages(&fakes).len() > 1).then_some(())).await;
+    let pages = pages(&fakes);
+    assert_eq!(pages.len(), 2);
+    assert_eq!(pages[1], pages[0].replace("trigger", "resolve"));
+    assert_eq!(daemon.get("/-/ready").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_hangs_delays_no_other_and_no_stop() {
+    let (service, target) = Service::start().await;
+    let fakes = Fakes::start("/services/T/B/X", None).await;
+    fakes.fail(Kind::Webhook, Fault::Hang);
+    let hook = format!("webhook: {{url: '{}/hook'}}", fakes.base);
+    let mut daemon = Daemon::start(&config(&target, &[("hook", hook), ("oncall", pagerduty(&fakes))])).await;
+    daemon.ready().await;
+
+    service.0.slow.store(true, SeqCst);
+    let hangs = || fakes.seen().iter().any(|seen| seen.kind == Kind::Webhook && seen.status.is_none());
+    daemon.eventually("page", async |_| (hangs() && !pages(&fakes).is_empty()).then_some(())).await;
+
+    let stopwatch = Stopwatch::start();
+    daemon.signal("TERM");
+    daemon.ended().await;
+    assert!(stopwatch.elapsed_s() < 10.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_refuses_in_json() {
+    let (_service, target) = Service::start().await;
+    let fakes = Fakes::start("/services/T/B/X", None).await;
+    let mut daemon = Daemon::start(&config(&target, &[("oncall", pagerduty(&fakes))])).await;
+    let (code, body) = daemon.get("/nowhere").await;
+    assert_eq!(
+        (code, body.as_str()),
+        (404, r#"{"error":"there is nothing at /nowhere","errorType":"not_found","status":"error"}"#)
+    );
+    let (code, body) = daemon.post("/api/v1/status").await;
+    assert!(code == 405 && body.contains("method_not_allowed"), "{code} {body}");
+    assert_eq!(daemon.get("/-/reload").await.0, 405);
+
+    // The command's exit codes.
+    daemon.ready().await;
+    let status = |url: &str| {
+        Command::new(env!("CARGO_BIN_EXE_slowburn"))
+            .args(["status", "--url", url])
+            .env("NO_COLOR", "1")
+            .output()
+            .unwrap()
+    };
+    let shown = status(&daemon.base);
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.status.success() && text.contains("checkout/edge") && text.contains("Nothing fires."), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    drop(daemon);
+    assert_eq!(status("http://127.0.0.1:1").status.code(), Some(2));
+}
