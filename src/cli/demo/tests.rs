@@ -4,6 +4,7 @@ use super::plain::Log;
 use super::script::Kind;
 use super::story::{Event, Told};
 use super::*;
+use crate::engine::histogram::Poll;
 use crate::engine::incident::Reason;
 use crate::engine::rule::Stage;
 
@@ -31,12 +32,12 @@ impl Run {
         Self { simulation, story, scrape, log: Log::default(), lines: String::new(), told: Vec::new(), slot: START }
     }
 
-    /// Plays until `elapsed_s` after the start, that second included.
-    fn play_until(&mut self, elapsed_s: i64) {
+    /// Plays until `elapsed_s` after the start, that second included. `read` makes a poll of the simulation.
+    fn play_until(&mut self, elapsed_s: i64, mut read: impl FnMut(&Simulation, &Scrape, Timestamp) -> Poll) {
         while self.slot <= START + Duration::from_secs(elapsed_s) {
             self.simulation.advance_to(self.slot.since(START).ms());
-            let poll = self.scrape.read(&self.simulation.metrics(), self.slot).map_err(|error| error.to_string());
-            let events = self.story.polled(self.slot, poll, self.simulation.current_or_next().cloned());
+            let poll = read(&self.simulation, &self.scrape, self.slot);
+            let events = self.story.polled(self.slot, Ok(poll), self.simulation.current_or_next().cloned());
             self.lines.push_str(&self.log.update(&self.story.scene(), &events));
             self.told.extend(events.into_iter().filter_map(|event| match event {
                 Event::Told(told) => Some(told),
@@ -74,25 +75,35 @@ impl Run {
 #[test]
 fn the_story_that_is_told_unless_one_asks_for_another() {
     let mut run = Run::new(0);
-    run.play_until(33);
-    insta::assert_snapshot!("screen_80x24", run.screen(80, 24));
+    run.play_until(33, read);
+    let transcript = include_str!("../../../docs/demo.txt");
+    assert_eq!(transcript.trim_end(), run.screen(80, 24), "docs/demo.txt is no longer what the demo shows");
     insta::assert_snapshot!("screen_120x40", run.screen(120, 40));
     insta::assert_snapshot!("screen_60x20", run.screen(60, 20));
     for (columns, rows) in [(0, 0), (1, 1), (20, 5), (300, 200)] {
         run.screen(columns, rows);
     }
-    run.play_until(65);
+    run.play_until(65, read);
     insta::assert_snapshot!("plain", run.log());
     the_first_incident_paged_and_resolved_within_a_minute(&run);
 
     let plot: Vec<script::Incident> = script::Script::new(0, 1).take(3).collect();
-    run.play_until(plot[2].ends_ms / 1000 - 1);
+    // Minutes of text would take seconds to read.
+    let mut poll = read(&run.simulation, &run.scrape, run.slot);
+    run.play_until(plot[2].ends_ms / 1000 - 1, |simulation, _, _| {
+        simulation.update(&mut poll);
+        poll.clone()
+    });
     a_degradation_warned_and_a_slow_burn_paged_late(&run, &plot);
 
     // A scrape that fails is told, and resolves nothing.
     let events = run.story.polled(run.slot, Err("no complete answer within 1s".into()), None);
     assert_eq!(events[0], Event::Note("scrape failed: no complete answer within 1s".into()));
     assert_eq!(run.story.scene().view.incidents.len(), 1);
+}
+
+fn read(simulation: &Simulation, scrape: &Scrape, slot: Timestamp) -> Poll {
+    scrape.read(&simulation.metrics(), slot).unwrap()
 }
 
 fn the_first_incident_paged_and_resolved_within_a_minute(run: &Run) {
