@@ -9,7 +9,6 @@ use super::words::{self, LEGEND, Reading, SCALE, SETTING};
 
 /// Columns that the table needs beside the bar.
 const TABLE_COLUMNS: usize = 70;
-
 /// Terminals with fewer rows do without the legend.
 const ROWS_WITH_LEGEND: usize = 24;
 /// Lines for older notifications that must fit beside the newest in full.
@@ -88,7 +87,7 @@ fn row(reading: &Reading<'_>, bar: usize) -> Line {
         .then(verdict.as_str(), paint)
 }
 
-/// `[#####---]`: never full, nor empty, unless the budget is.
+/// `[#####---]`: empty only once the budget is.
 fn gauge(left: f64, width: usize) -> String {
     let filled = (left * width as f64).round().clamp(0.0, width as f64) as usize;
     let filled = if left > 0.0 { filled.max(1) } else { 0 };

@@ -75,11 +75,16 @@ impl Simulation {
         let earliest_ms = (now_ms - MOST_CAUGHT_UP_MS).div_euclid(TICK_MS) * TICK_MS;
         self.now_ms = self.now_ms.max(earliest_ms);
         while self.now_ms + TICK_MS <= now_ms {
-            while self.incident.as_ref().is_some_and(|incident| incident.ends_ms <= self.now_ms) {
-                self.incident = self.script.next();
-            }
+            self.turn_page();
             self.tick();
             self.now_ms += TICK_MS;
+        }
+        self.turn_page();
+    }
+
+    fn turn_page(&mut self) {
+        while self.incident.as_ref().is_some_and(|incident| incident.ends_ms <= self.now_ms) {
+            self.incident = self.script.next();
         }
     }
 

@@ -123,5 +123,6 @@ pub fn latency(ms: Option<f64>) -> String {
 
 /// Whole percents of an error budget, held to what a column can show.
 pub fn percent(left: f64) -> String {
-    format!("{:.0}%", (100.0 * left).clamp(-999.0, 100.0))
+    // Adding zero makes a rounded -0 a plain 0.
+    format!("{:.0}%", (100.0 * left).clamp(-999.0, 100.0).round() + 0.0)
 }
