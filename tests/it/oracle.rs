@@ -38,7 +38,7 @@ use super::kinds::{self, Kind};
 use super::real;
 
 const INTERVAL: Duration = Duration::from_secs(30);
-const PERIOD: Duration = Duration::from_days(1);
+const PERIOD: Duration = Duration::from_hours(6);
 const OBJECTIVE_PPM: u32 = 990_000;
 
 /// The windows of the rules, and what is known of them at one slot.
