@@ -1,5 +1,7 @@
 //! `slowburn check`: reads the whole configuration and says what is wrong with it, or what it would watch.
 
+mod online;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -14,6 +16,9 @@ pub struct Check {
     /// The main configuration file
     #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
     config: PathBuf,
+    /// Also ask the source for each histogram, its bounds, its scrape interval and its history
+    #[arg(long)]
+    online: bool,
 }
 
 pub fn run(args: &Check) -> anyhow::Result<ExitCode> {
@@ -27,6 +32,9 @@ pub fn run(args: &Check) -> anyhow::Result<ExitCode> {
     };
     show(&warnings);
     std::io::stdout().write_all(summary(&config).as_bytes())?;
+    if args.online {
+        return online::run(&config);
+    }
     Ok(super::FINE.into())
 }
 

@@ -23,11 +23,13 @@ pub const LOOKBACK: Duration = Duration::from_minutes(5);
 pub struct Counter {
     last: Box<[f64]>,
     last_slot: Option<i64>,
+    /// Whether some of `last` are NaN, which is unknown: just after the bounds changed.
+    gaps: bool,
 }
 
 impl Counter {
     pub fn new(buckets: usize) -> Self {
-        Self { last: vec![0.0; buckets].into_boxed_slice(), last_slot: None }
+        Self { last: vec![0.0; buckets].into_boxed_slice(), last_slot: None, gaps: false }
     }
 
     /// The same series with other bounds. Buckets that both have go on from their last value; one that is new goes with
@@ -37,7 +39,7 @@ impl Counter {
             let known = old.iter().position(|known| known == bound);
             known.map_or(f64::NAN, |bucket| self.last[bucket])
         });
-        Self { last: last.collect(), last_slot: self.last_slot }
+        Self { last: last.collect(), last_slot: self.last_slot, gaps: true }
     }
 
     /// Takes the cumulative counts of slot number `slot` and adds their increases to `sums`, bucket by bucket.
@@ -59,16 +61,32 @@ impl Counter {
         self.last_slot = Some(slot);
         let measured = known || (never_seen && born_at_zero);
         if measured {
-            let reset = self.last.iter().zip(counts).any(|(last, count)| count < last);
-            let mut below = 0.0;
-            for ((sum, last), count) in sums.iter_mut().zip(self.last.iter()).zip(counts) {
-                let increase = if reset { *count } else { count - last };
-                below = if increase.is_nan() { below } else { increase };
-                *sum += below;
+            if self.gaps {
+                self.fill_gaps(counts);
+            }
+            // Without a branch, so that the compiler makes vectors of both loops.
+            let reset = self.last.iter().zip(counts).fold(false, |reset, (last, count)| reset | (count < last));
+            if reset {
+                sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            } else {
+                let increases = self.last.iter().zip(counts).map(|(last, count)| count - last);
+                sums.iter_mut().zip(increases).for_each(|(sum, increase)| *sum += increase);
             }
         }
         self.last.copy_from_slice(counts);
         measured
+    }
+
+    /// Gives each unknown bucket the baseline with which it increases as much as the bucket below it.
+    fn fill_gaps(&mut self, counts: &[f64]) {
+        let mut below = 0.0;
+        for (last, count) in self.last.iter_mut().zip(counts) {
+            if last.is_nan() {
+                *last = count - below;
+            }
+            below = count - *last;
+        }
+        self.gaps = false;
     }
 
     pub fn buckets(&self) -> usize {

@@ -78,6 +78,10 @@ impl StageMachine {
 
     /// Takes the evaluation made at `now`.
     pub fn evaluate(&mut self, now: Timestamp, rule: &Rule, evidence: Evidence) -> Verdict {
+        let quiet = self.warning == Holding::default() && self.critical == Holding::default();
+        if quiet && evidence.usage < threshold(rule, Stage::Warning) {
+            return Verdict::Quiet;
+        }
         let before = self.stage();
         let warning = self.warning.evaluate(now, rule, threshold(rule, Stage::Warning), evidence);
         let critical = self.critical.evaluate(now, rule, threshold(rule, Stage::Critical), evidence);

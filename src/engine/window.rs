@@ -38,6 +38,8 @@ pub struct History {
     last_tier: u32,
     first_slot: i64,
     newest_slot: i64,
+    /// Which row of tier 0 is the newest.
+    newest_row: i64,
     /// The first row ever pushed: what a window reaching back before it starts from.
     first_row: Box<[f64]>,
     /// Tier 0, then each further tier once it is reached.
@@ -66,6 +68,7 @@ impl History {
             last_tier: Age::in_slots(max_age_slots).tier,
             first_slot: i64::MAX,
             newest_slot: i64::MIN,
+            newest_row: 0,
             first_row: vec![0.0; width].into_boxed_slice(),
             rows: Vec::new(),
         }
@@ -112,6 +115,7 @@ impl History {
 
     fn write_newest(&mut self, slot: i64, row: &[f64]) {
         self.newest_slot = slot;
+        self.newest_row = if self.newest_row + 1 == self.exact_rows { 0 } else { self.newest_row + 1 };
         let at = self.offset(0, slot);
         self.rows[at..at + self.width].copy_from_slice(row);
         // A row leaves tier k for tier k + 1 at the age of EXACT_SLOTS << k, if it is on the coarser stride: and since
@@ -135,7 +139,11 @@ impl History {
     /// Where the row of `slot` starts in tier `tier`; `slot` is a multiple of the tier's stride.
     fn offset(&self, tier: u32, slot: i64) -> usize {
         let row = match tier {
-            0 => slot.rem_euclid(self.exact_rows),
+            // Counted back from the newest row: a division by a variable would cost more than all the rest.
+            0 => {
+                let row = self.newest_row - (self.newest_slot - slot);
+                if row < 0 { row + self.exact_rows } else { row }
+            }
             _ => self.exact_rows + i64::from(tier - 1) * TIER_ROWS + (slot >> tier).rem_euclid(TIER_ROWS),
         };
         row as usize * self.width

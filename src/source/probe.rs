@@ -10,6 +10,8 @@ use super::plan::Plan;
 pub struct Probe {
     /// One an SLO, in their order.
     pub slos: Vec<SloProbe>,
+    /// For how long the source keeps samples, if it says so.
+    pub retention: Option<Duration>,
     /// The source's warnings, and questions it did not answer; bounded in number.
     pub warnings: Vec<String>,
 }
@@ -46,7 +48,7 @@ impl Probe {
             slo.bounds_s.sort_by(f64::total_cmp);
             slo.bounds_s.dedup();
         }
-        Self { slos, warnings: poll.warnings }
+        Self { slos, retention: None, warnings: poll.warnings }
     }
 }
 

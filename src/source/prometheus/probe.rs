@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::Deadline;
+use crate::config::units::duration;
 use crate::engine::time::{Duration, Timestamp};
+use crate::source::body;
 use crate::source::error::SourceError;
 use crate::source::plan::MetricRequest;
 use crate::source::probe::Probe;
@@ -46,7 +48,28 @@ impl Prometheus {
             }
         }
         probe.warnings.extend(warnings.into_list());
+        probe.retention = self.retention(until).await;
         Ok(probe)
+    }
+
+    /// For how long the server keeps samples. Only Prometheus itself says so; with others, and where only the size is
+    /// bounded, it stays unknown.
+    async fn retention(&self, deadline: Deadline) -> Option<Duration> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct RuntimeInfo {
+            storage_retention: String,
+        }
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            data: RuntimeInfo,
+        }
+        let request = self.client.get(format!("{}/api/v1/status/runtimeinfo", self.url));
+        let asked = tokio::time::timeout(deadline.remaining().to_std(), body::fetch(request, self.max_response_bytes));
+        let answer = asked.await.ok()?.ok()?;
+        let Answer { data } = serde_json::from_slice(&answer.body).ok()?;
+        // `15d`, `512MB`, or `15d or 512MB`.
+        data.storage_retention.split(" or ").find_map(|bound| duration(bound).ok())
     }
 
     /// The scrape interval of each SLO that has one.
