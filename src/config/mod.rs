@@ -2,6 +2,25 @@
 //!
 //! Loading is whole or nothing. It never stops at the first mistake: every diagnostic of every file is collected,
 //! each with file, line and column, what was expected and the nearest valid name.
+//!
+//! The way of a file: `yaml` (a tree with places), `env` (`${NAME}`), `decode` (what the user wrote, as `raw` declares
+//! it), `validate` (defaults, names, secrets, contradictions), and `diagnostic` (what is said of it, with every secret
+//! masked). Nothing here asks the source or a receiver anything.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! let text = "
+//! source: {prometheus: {url: 'http://localhost:9090'}}
+//! receivers: [{name: hook, webhook: {url: 'http://localhost:8080'}}]
+//! rules: [{name: fast-burn, burn_rate: 14.4, long: 1h, urgency: page}]
+//! journeys:
+//!   - {name: search, histogram: search_seconds, budget: 100ms, objctive: 99%, rules: [fast-burn]}
+//! ";
+//! let texts = BTreeMap::from([("slowburn.yml".to_owned(), text.to_owned())]);
+//! let diagnostics = slowburn::config::load_texts("slowburn.yml", &texts, &|_| None).unwrap_err();
+//! let said = "slowburn.yml:6:62: error: unknown key 'objctive' in a journey; did you mean 'objective'?";
+//! assert!(diagnostics.to_string().starts_with(said), "{diagnostics}");
+//! ```
 
 mod confidence;
 pub mod cron;

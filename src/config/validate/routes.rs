@@ -91,7 +91,7 @@ pub(super) fn routing(
     vocabulary: &Vocabulary,
     context: &mut Context<'_>,
 ) -> Option<Routing> {
-    if receivers.is_empty() && main.receivers.is_absent() {
+    if receivers.is_empty() && (main.receivers.is_absent() || main.receivers.value().is_some_and(Vec::is_empty)) {
         let diagnostic = Diagnostic::nowhere("there are no 'receivers', so nobody would be told");
         context
             .findings
