@@ -222,10 +222,8 @@ impl Slo {
 
     /// Requests over the last `window`.
     pub fn traffic(&self, window: Age) -> Traffic {
-        let ([now_good, now_total, now_seen], [good, total, seen]) = (self.counters.newest(), self.counters.at(window))
-        else {
-            return Traffic::default();
-        };
+        let &[now_good, now_total, now_seen] = self.counters.newest() else { return Traffic::default() };
+        let [good, total, seen] = self.counters.at(window);
         let coverage = ((now_seen - seen) / window.slots().max(1) as f64).min(1.0);
         Traffic { good: now_good - good, total: now_total - total, coverage }
     }
@@ -247,8 +245,9 @@ impl Slo {
     pub fn quantile_s(&self, q: f64, window: Age) -> Option<f64> {
         let increases = self.layouts.iter().filter_map(|layout| {
             let history = layout.history.as_ref()?;
-            let (now, then) = (history.newest(), history.at(window));
-            let counts: Vec<f64> = now.iter().zip(then).map(|(now, then)| now - then).collect();
+            let mut counts = vec![0.0; layout.bounds.len()];
+            history.read(window, &mut counts);
+            counts.iter_mut().zip(history.newest()).for_each(|(count, now)| *count = now - *count);
             (counts.last().copied().unwrap_or(0.0) > 0.0).then_some((&layout.bounds, counts))
         });
         let mut increases: Vec<_> = increases.collect();

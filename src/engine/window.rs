@@ -1,8 +1,8 @@
 //! Cumulative counters over time, thinned with age, and differences over windows.
 //!
 //! A row is kept for every slot up to an age of [`EXACT_SLOTS`]; each further tier keeps every second row of the tier
-//! before, for twice its age. So a window's older edge may move back by less than 1% of its length, while the sums
-//! themselves stay exact: counters are only ever copied, never averaged. 30 days at 30 s are about 1,120 rows.
+//! before, for twice its age, and between two of them counters are taken to have grown evenly. So a window's older edge
+//! is known to less than 1% of its length, and what lies inside it is exact. 30 days at 30 s are about 1,120 rows.
 //!
 //! Missed slots hold the row before them, which makes a lookup "the last poll at or before `now - w`": the meaning of
 //! Prometheus 3's `anchored` modifier, without extrapolation.
@@ -13,7 +13,7 @@
 //! for slot in 0..=500 {
 //!     history.push(slot, &[10.0 * slot as f64]);
 //! }
-//! assert_eq!(history.newest()[0] - history.at(Age::in_slots(20))[0], 200.0);
+//! assert_eq!(history.newest()[0] - history.at::<1>(Age::in_slots(20))[0], 200.0);
 //! ```
 
 /// Up to this age, in slots, every slot has a row.
@@ -154,27 +154,53 @@ impl History {
         if self.is_empty() {
             return &[];
         }
-        let at = self.offset(0, self.newest_slot);
-        &self.rows[at..at + self.width]
+        self.row(0, self.newest_slot)
     }
 
-    /// The last row at or before `age` back from the newest slot, or the first row ever if there is none.
-    /// Ages beyond the greatest asked for in [`History::new`] count as that. Empty before the first push.
-    pub fn at(&self, age: Age) -> &[f64] {
+    /// The counters as they stood `age` back from the newest slot: the row of the last poll at or before it. Between
+    /// thinned rows they are taken to have grown evenly, which is off by less than 1% of the age. Ages before the
+    /// first row are the first row; ages beyond the greatest asked for in [`History::new`] count as that. All zero
+    /// before the first push. `N` is the width.
+    pub fn at<const N: usize>(&self, age: Age) -> [f64; N] {
+        let mut row = [0.0; N];
+        self.read(age, &mut row);
+        row
+    }
+
+    /// [`History::at`] for rows of any width.
+    pub fn read(&self, age: Age, out: &mut [f64]) {
         if self.is_empty() {
-            return &[];
+            return out.fill(0.0);
         }
-        let age = if age.tier > self.last_tier {
-            Age { slots: EXACT_SLOTS << self.last_tier, tier: self.last_tier }
-        } else {
-            age
-        };
+        let age = if age.tier > self.last_tier { Age::in_slots(EXACT_SLOTS << self.last_tier) } else { age };
         let slots = if age.tier == 0 { age.slots.min(self.exact_rows - 1) } else { age.slots };
-        let slot = ((self.newest_slot - slots) >> age.tier) << age.tier;
-        if slot < self.first_slot {
-            return &self.first_row;
+        let wanted = self.newest_slot - slots;
+        if wanted <= self.first_slot {
+            return out.copy_from_slice(&self.first_row);
         }
-        let at = self.offset(age.tier, slot);
+        let stride = 1 << age.tier;
+        let before = (wanted >> age.tier) << age.tier;
+        if before < self.first_slot {
+            self.between(&self.first_row, self.first_slot, before + stride, wanted, out);
+        } else if before == wanted {
+            out.copy_from_slice(self.row(age.tier, before));
+        } else {
+            self.between(self.row(age.tier, before), before, before + stride, wanted, out);
+        }
+    }
+
+    /// Between the row `then` of slot `from` and the row of slot `to`.
+    fn between(&self, then: &[f64], from: i64, to: i64, wanted: i64, out: &mut [f64]) {
+        // The later row may not have come as far as this tier.
+        let later = self.row(Age::in_slots(self.newest_slot - to).tier, to);
+        let share = (wanted - from) as f64 / (to - from) as f64;
+        for ((out, then), later) in out.iter_mut().zip(then).zip(later) {
+            *out = then + (later - then) * share;
+        }
+    }
+
+    fn row(&self, tier: u32, slot: i64) -> &[f64] {
+        let at = self.offset(tier, slot);
         &self.rows[at..at + self.width]
     }
 
@@ -215,13 +241,13 @@ mod tests {
                 oracle.0.push((slot, count));
             }
             for age in ages {
-                let found = history.at(Age::in_slots(age))[0];
+                let [found] = history.at(Age::in_slots(age));
                 if age <= EXACT_SLOTS {
                     prop_assert_eq!(found, oracle.at_or_before(slot - age), "age {}", age);
                 } else {
-                    // Counters never fall, so a row between the two edges proves the edge lies between them.
+                    // Counters never fall, so a count between those of two slots proves that the edge is between them.
                     let earliest = oracle.at_or_before(slot - age - age / 100);
-                    let latest = oracle.at_or_before(slot - age);
+                    let latest = oracle.at_or_before(slot - age + age / 100);
                     prop_assert!(earliest <= found && found <= latest, "age {}: {} not in {}..={}", age, found, earliest, latest);
                 }
             }
@@ -245,5 +271,16 @@ mod tests {
         assert_eq!(history.at(Age::in_slots(900)), [7.0]);
         assert_eq!(history.at(Age::in_slots(99_999)), [7.0]);
         assert_eq!(history.newest(), [9.0]);
+    }
+
+    #[test]
+    fn steady_growth_is_read_exactly_at_any_age() {
+        let mut history = History::new(1, 86_400);
+        for slot in 7..90_000 {
+            history.push(slot, &[slot as f64]);
+        }
+        for age in 0..86_400 {
+            assert_eq!(history.at(Age::in_slots(age)), [(89_999 - age).max(7) as f64], "age {age}");
+        }
     }
 }
