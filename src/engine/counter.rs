@@ -2,7 +2,8 @@
 //!
 //! A counter that went down was reset, and its later value is the increase. A series that was absent from polls and
 //! comes back within [`LOOKBACK`] goes on from its last value (one failed scrape makes Prometheus end every series of
-//! a target, just when it is overloaded); after that its return counts as a new series.
+//! a target, just when it is overloaded); after that its return counts as a new series. Time without any answer is
+//! nobody's absence, so polls are counted and not slots.
 //!
 //! ```
 //! use slowburn::engine::counter::Counter;
@@ -22,14 +23,14 @@ pub const LOOKBACK: Duration = Duration::from_minutes(5);
 #[derive(Debug, Clone)]
 pub struct Counter {
     last: Box<[f64]>,
-    last_slot: Option<i64>,
+    last_poll: Option<i64>,
     /// Whether some of `last` are NaN, which is unknown: just after the bounds changed.
     gaps: bool,
 }
 
 impl Counter {
     pub fn new(buckets: usize) -> Self {
-        Self { last: vec![0.0; buckets].into_boxed_slice(), last_slot: None, gaps: false }
+        Self { last: vec![0.0; buckets].into_boxed_slice(), last_poll: None, gaps: false }
     }
 
     /// The same series with other bounds. Buckets that both have go on from their last value; one that is new goes with
@@ -39,26 +40,26 @@ impl Counter {
             let known = old.iter().position(|known| known == bound);
             known.map_or(f64::NAN, |bucket| self.last[bucket])
         });
-        Self { last: last.collect(), last_slot: self.last_slot, gaps: true }
+        Self { last: last.collect(), last_poll: self.last_poll, gaps: true }
     }
 
-    /// Takes the cumulative counts of slot number `slot` and adds their increases to `sums`, bucket by bucket.
-    /// Returns whether an increase could be measured: a first sample, or one after more than `lookback_slots` of
+    /// Takes the cumulative counts of poll number `poll` and adds their increases to `sums`, bucket by bucket.
+    /// Returns whether an increase could be measured: a first sample, or one after more than `lookback_polls` of
     /// absence, only sets the baseline, unless `born_at_zero`.
     ///
     /// Any bucket that fell means that the process behind the series started anew, so all its buckets did.
     pub fn advance(
         &mut self,
-        slot: i64,
+        poll: i64,
         counts: &[f64],
-        lookback_slots: i64,
+        lookback_polls: i64,
         born_at_zero: bool,
         sums: &mut [f64],
     ) -> bool {
         debug_assert_eq!(counts.len(), self.last.len());
-        let known = self.last_slot.is_some_and(|last| slot - last <= lookback_slots);
-        let never_seen = self.last_slot.is_none();
-        self.last_slot = Some(slot);
+        let known = self.last_poll.is_some_and(|last| poll - last <= lookback_polls);
+        let never_seen = self.last_poll.is_none();
+        self.last_poll = Some(poll);
         let measured = known || (never_seen && born_at_zero);
         if measured {
             if self.gaps {
@@ -93,9 +94,9 @@ impl Counter {
         self.last.len()
     }
 
-    /// The newest slot in which the series was present.
-    pub fn last_slot(&self) -> Option<i64> {
-        self.last_slot
+    /// The newest poll in which the series was present.
+    pub fn last_poll(&self) -> Option<i64> {
+        self.last_poll
     }
 }
 
@@ -103,13 +104,13 @@ impl Counter {
 mod tests {
     use super::*;
 
-    /// Feeds `(slot, count)` samples of a one-bucket series and returns the increase each one added.
+    /// Feeds `(poll, count)` samples of a one-bucket series and returns the increase each one added.
     fn check(born_at_zero: bool, samples: &[(i64, f64)], expected: &[Option<f64>]) {
         let mut counter = Counter::new(1);
-        for ((slot, count), expected) in samples.iter().zip(expected) {
+        for ((poll, count), expected) in samples.iter().zip(expected) {
             let mut sums = [0.0];
-            let measured = counter.advance(*slot, &[*count], 10, born_at_zero, &mut sums);
-            assert_eq!(measured.then_some(sums[0]), *expected, "sample {count} at slot {slot}");
+            let measured = counter.advance(*poll, &[*count], 10, born_at_zero, &mut sums);
+            assert_eq!(measured.then_some(sums[0]), *expected, "sample {count} at poll {poll}");
         }
     }
 

@@ -120,8 +120,10 @@ pub struct Engine {
     free_lines: Vec<u32>,
     /// By template.
     index: Vec<BTreeMap<Labels, Line>>,
-    lookback_slots: i64,
+    lookback_polls: i64,
     quantiles: bool,
+    /// How many polls were answered.
+    polls: i64,
     newest_slot: Option<Timestamp>,
     evaluated_slot: Option<Timestamp>,
     /// The newest slot that was due, whether the source answered or not.
@@ -168,8 +170,9 @@ impl Engine {
             lines: Vec::new(),
             free_lines: Vec::new(),
             index: vec![BTreeMap::new(); spec.slos.len()],
-            lookback_slots: LOOKBACK.in_slots(spec.interval).max(1),
+            lookback_polls: LOOKBACK.in_slots(spec.interval).max(1),
             quantiles: true,
+            polls: 0,
             newest_slot: None,
             evaluated_slot: None,
             due_slot: None,
@@ -250,16 +253,18 @@ impl Engine {
     fn count_in(&mut self, slot: Timestamp, snapshot: &Snapshot, effects: &mut Vec<Effect>) {
         let number = slot.slot_number(self.spec.interval);
         let watching = self.newest_slot.is_some();
+        self.polls += 1;
+        let poll = self.polls;
         for (id, at) in &snapshot.rows {
             if !self.series[id.0 as usize].current {
-                self.take_over(*id, number);
+                self.take_over(*id);
             }
             let Series { slo, layout, counter, .. } = &mut self.series[id.0 as usize];
             let slo = &mut self.slos[*slo as usize];
             let (at, layout) = (*at as usize, *layout as usize);
             let born_at_zero = watching && self.spec.slos[slo.template].new_series == NewSeries::Zero;
             let counts = &snapshot.counts[at..at + counter.buckets()];
-            if counter.advance(number, counts, self.lookback_slots, born_at_zero, slo.sums_of(number, layout)) {
+            if counter.advance(poll, counts, self.lookback_polls, born_at_zero, slo.sums_of(number, layout)) {
                 slo.note_measured(number, layout);
             }
         }

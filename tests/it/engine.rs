@@ -286,6 +286,19 @@ fn absence_and_partial_answers_resolve_nothing() {
 }
 
 #[test]
+fn what_was_counted_while_the_source_was_away_is_not_lost() {
+    let mut world = World::new(vec![slo("database", vec![burn_rule("spike", Urgency::Page)])]);
+    let events = |world: &World| world.engine.view().slos[0].events;
+    let before = events(&world);
+    for _ in 0..30 {
+        world.counts[0] = world.counts[0].map(|count| count + 100.0);
+        world.fail();
+    }
+    world.poll(&[0.0]);
+    assert_eq!(events(&world) - before, 3100.0);
+}
+
+#[test]
 fn a_source_that_lost_everything_is_blind() {
     let mut world = World::new(vec![slo("database", vec![burn_rule("spike", Urgency::Page)])]);
     let told: Vec<String> = (0..10).flat_map(|_| world.poll_of(&[], false)).collect();

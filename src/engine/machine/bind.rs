@@ -63,7 +63,7 @@ impl Engine {
     /// Makes a series that has other bounds than before the current one of its labels. It goes on from where the one
     /// before stood if the bounds around the budget are in both; were one of them new, it would take all that went on
     /// below it for slow.
-    pub(super) fn take_over(&mut self, id: SeriesId, slot: i64) {
+    pub(super) fn take_over(&mut self, id: SeriesId) {
         let line = self.series[id.0 as usize].line as usize;
         let old = std::mem::replace(&mut self.lines[line], id);
         self.series[old.0 as usize].current = false;
@@ -71,7 +71,7 @@ impl Engine {
         let (old, new) = (&self.series[old.0 as usize], &self.series[id.0 as usize]);
         let slo = &self.slos[new.slo as usize];
         let (old_layout, new_layout) = (old.layout as usize, new.layout as usize);
-        let recent = old.counter.last_slot().is_some_and(|last| slot - last <= self.lookback_slots);
+        let recent = old.counter.last_poll().is_some_and(|last| self.polls - last <= self.lookback_polls);
         let counter = if recent && slo.same_good(old_layout, new_layout) {
             old.counter.with_bounds(slo.bounds(old_layout), slo.bounds(new_layout))
         } else {
@@ -114,10 +114,9 @@ impl Engine {
     /// Forgets series that were absent for longer than any return could matter. Ids bound before may be handed out
     /// anew, so call it before binding a poll's series, never between binding and stepping.
     pub fn forget_ended(&mut self) {
-        let Some(newest) = self.newest_slot.map(|newest| newest.slot_number(self.spec.interval)) else { return };
-        let oldest = newest - 12 * self.lookback_slots;
+        let oldest = self.polls - 12 * self.lookback_polls;
         let series = &self.series;
-        let ended = |id: SeriesId| series[id.0 as usize].counter.last_slot().is_some_and(|last| last < oldest);
+        let ended = |id: SeriesId| series[id.0 as usize].counter.last_poll().is_some_and(|last| last < oldest);
         for index in &mut self.index {
             index.retain(|_, line| {
                 // The current one was seen last, so it is the last to go.

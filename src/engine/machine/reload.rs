@@ -43,6 +43,7 @@ impl Engine {
         self.evaluations = old.evaluations;
         self.failed_in_a_row = old.failed_in_a_row;
         self.last_answer = old.last_answer;
+        self.polls = old.polls;
         self.newest_slot = old.newest_slot;
         self.evaluated_slot = old.evaluated_slot;
         self.due_slot = old.due_slot;
