@@ -40,16 +40,21 @@ impl AlertKey {
     pub const SOURCE: AlertKey = AlertKey { slo: usize::MAX, rule: 0 };
 }
 
-/// The state of one rule on one SLO.
+/// The state of one rule on one SLO. Nearly all rules are quiet at nearly all times, so what only the others need is
+/// kept apart: a tick reads the state of every rule there is.
 #[derive(Debug, Clone, Default)]
 pub struct RuleState {
-    pub machine: StageMachine,
-    /// At the last evaluation that could be made.
-    pub usage: f64,
-    /// The greatest usage since the rule was last quiet.
-    peak_usage: f64,
+    /// `None` while usage is under every threshold and no stage counts.
+    watched: Option<Box<Watched>>,
     /// The alert as it stands, or as it last stood.
     pub record: Option<Box<AlertRecord>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Watched {
+    machine: StageMachine,
+    /// The greatest usage since the rule was last quiet.
+    peak_usage: f64,
 }
 
 /// Records of the alert that ended and of the one that began, where a stage changed.
@@ -70,9 +75,12 @@ impl RuleState {
         identity: impl FnOnce() -> (String, Option<String>, Labels),
     ) -> (Verdict, StageChange) {
         let Measurement { usage, proven_usage, .. } = *measured;
-        self.usage = usage;
-        let verdict = self.machine.evaluate(now, rule, Evidence { usage, proven_usage, may_clear });
-        self.peak_usage = if verdict == Verdict::Quiet { 0.0 } else { self.peak_usage.max(usage) };
+        let mut watched = self.watched.take().unwrap_or_default();
+        let verdict = watched.machine.evaluate(now, rule, Evidence { usage, proven_usage, may_clear });
+        watched.peak_usage = watched.peak_usage.max(usage);
+        let (stage, breached_at, peak_usage) =
+            (watched.machine.stage(), watched.machine.breached_at(), watched.peak_usage);
+        self.watched = (!watched.machine.is_quiet()).then_some(watched);
         if verdict != Verdict::Changed {
             if let Some(record) = self.standing_mut() {
                 record.evaluations += 1;
@@ -85,7 +93,7 @@ impl RuleState {
             record.ended_at = Some(now);
             change.ended = Some(record.clone());
         }
-        if let Some(stage) = self.machine.stage() {
+        if let Some(stage) = stage {
             let (journey, layer, labels) = identity();
             let record = AlertRecord {
                 journey,
@@ -94,18 +102,39 @@ impl RuleState {
                 rule: rule.name.clone(),
                 urgency: rule.urgency,
                 stage,
-                breached_at: self.machine.breached_at().unwrap_or(now),
+                breached_at: breached_at.unwrap_or(now),
                 fired_at: now,
                 ended_at: None,
-                peak_usage: if change.ended.is_some() { usage } else { self.peak_usage },
+                peak_usage: if change.ended.is_some() { usage } else { peak_usage },
                 evaluations: 1,
             };
             change.began = Some(record.clone());
             self.record = Some(Box::new(record));
-        } else {
-            self.peak_usage = 0.0;
         }
         (verdict, change)
+    }
+
+    /// Whether no evaluation under the lowest threshold could change anything.
+    pub fn is_quiet(&self) -> bool {
+        self.watched.is_none()
+    }
+
+    /// Takes note that an evaluation was due but could not be made.
+    pub fn skip(&mut self) {
+        if let Some(watched) = &mut self.watched {
+            watched.machine.skip();
+        }
+    }
+
+    /// The worst stage that counts.
+    pub fn stage(&self) -> Option<Stage> {
+        self.watched.as_ref()?.machine.stage()
+    }
+
+    /// Evaluations in a row over the lowest threshold, for an alert that does not stand yet.
+    pub fn pending(&self) -> u32 {
+        let pending = self.watched.as_ref().filter(|watched| watched.machine.stage().is_none());
+        pending.map_or(0, |watched| watched.machine.pending())
     }
 
     /// The record of the alert while it stands.

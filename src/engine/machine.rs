@@ -22,8 +22,8 @@ use super::histogram::{Labels, SeriesId, Snapshot};
 use super::incident::{Incident, IncidentRecord};
 use super::notification::{HeldBack, Notification};
 use super::outbox::{Delivery, Outbox};
-use super::rule::{Rule, Schedule};
-use super::sli::{NewSeries, SloSpec};
+use super::rule::{Limit, Rule, Schedule};
+use super::sli::{NewSeries, SloSpec, Traffic};
 use super::slo::{Sight, Slo, Windows};
 use super::spec::{Outcome, Spec};
 use super::stage::Verdict;
@@ -73,12 +73,17 @@ pub enum Report {
     SightChanged { slo: String, from: Sight, to: Sight },
 }
 
-/// What is worked out once for a rule of an SLO.
-#[derive(Debug, Clone)]
-struct Plan {
-    windows: Windows,
+/// What every evaluation of a rule on an SLO needs.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Plan {
+    pub(super) windows: Windows,
     /// Index into the engine's schedules.
     schedule: usize,
+    limit: Limit,
+    allowed_ratio: f64,
+    /// The usage from which a rule is more than quiet.
+    warning: f64,
+    min_coverage: f64,
 }
 
 /// One bound series.
@@ -103,8 +108,8 @@ struct Line {
 #[derive(Debug, Clone)]
 pub struct Engine {
     pub(super) spec: Arc<Spec>,
-    /// By template, then rule.
-    plans: Vec<Vec<Plan>>,
+    /// By template, then rule. Alike ones are shared, so that a tick reads few of them.
+    pub(super) plans: Vec<Arc<[Plan]>>,
     schedules: Vec<Schedule>,
     /// By schedule: whether it is due in the slot being evaluated.
     due: Vec<bool>,
@@ -153,11 +158,7 @@ pub struct Missed {
 impl Engine {
     pub fn new(spec: Arc<Spec>) -> Self {
         let mut schedules = Vec::new();
-        let mut plan = |slo: &SloSpec, rule: &Rule| Plan {
-            windows: Windows::new(&rule.limit, slo.period, spec.interval),
-            schedule: index_of(&mut schedules, &rule.schedule),
-        };
-        let plans = spec.slos.iter().map(|slo| slo.rules.iter().map(|rule| plan(slo, rule)).collect()).collect();
+        let plans = plans(&spec, &mut schedules);
         let mut engine = Self {
             plans,
             due: vec![false; schedules.len()],
@@ -315,20 +316,23 @@ impl Engine {
     /// Returns whether an alert changed.
     fn evaluate_rule(&mut self, slot: Timestamp, key: AlertKey, effects: &mut Vec<Effect>) -> bool {
         let slo = &self.slos[key.slo];
-        let spec = &self.spec.slos[slo.template];
-        let rule = &spec.rules[key.rule];
+        let plan = &self.plans[slo.template][key.rule];
         let state = &mut self.rules[key.slo][key.rule];
         let may_clear = matches!(slo.sight, Sight::Ok | Sight::Idle);
-        let number = slot.slot_number(self.spec.interval);
-        if !may_clear && (slo.sight != Sight::Partial || !slo.is_present(number)) {
-            state.machine.skip();
+        if may_clear && state.is_quiet() && plan.is_clearly_under(slo) {
+            self.evaluations += 1;
             return false;
         }
-        let measured = slo.measure(spec, rule, self.plans[slo.template][key.rule].windows);
-        let covered =
-            rule.limit.short_window().is_none() || measured.short.coverage * 1e6 >= f64::from(rule.min_coverage_ppm);
-        if !covered {
-            state.machine.skip();
+        let spec = &self.spec.slos[slo.template];
+        let rule = &spec.rules[key.rule];
+        let number = slot.slot_number(self.spec.interval);
+        if !may_clear && (slo.sight != Sight::Partial || !slo.is_present(number)) {
+            state.skip();
+            return false;
+        }
+        let measured = slo.measure(spec, rule, plan.windows);
+        if !plan.is_covered(measured.short) {
+            state.skip();
             return false;
         }
         self.evaluations += 1;
@@ -361,7 +365,7 @@ impl Engine {
             slo.see(Sight::Blind, slot);
         }
         for state in self.rules.iter_mut().flatten() {
-            state.machine.skip();
+            state.skip();
         }
         if self.failed_in_a_row >= self.spec.blind_after {
             self.update_source_incident(slot, Some(why.to_string()), effects);
@@ -372,6 +376,48 @@ impl Engine {
     pub fn window_bytes(&self) -> usize {
         self.slos.iter().map(Slo::heap_bytes).sum()
     }
+}
+
+impl Plan {
+    fn is_covered(&self, short: Traffic) -> bool {
+        self.limit.short_window().is_none() || short.coverage >= self.min_coverage
+    }
+
+    /// Whether one window is enough to see that usage is under every threshold: usage takes the lesser burn rate.
+    fn is_clearly_under(&self, slo: &Slo) -> bool {
+        match self.limit {
+            Limit::BurnRate { factor, .. } => {
+                let short = slo.traffic(self.windows.short);
+                self.is_covered(short) && short.burn(self.allowed_ratio) / factor < self.warning
+            }
+            Limit::BudgetConsumed { share } => {
+                slo.traffic(self.windows.period).burn(self.allowed_ratio) / share < self.warning
+            }
+            Limit::Exhaustion { .. } | Limit::Latency { .. } => false,
+        }
+    }
+}
+
+/// The plans of each SLO's rules.
+fn plans(spec: &Spec, schedules: &mut Vec<Schedule>) -> Vec<Arc<[Plan]>> {
+    let mut distinct: Vec<Arc<[Plan]>> = Vec::new();
+    let mut plan = |slo: &SloSpec, rule: &Rule| Plan {
+        windows: Windows::new(&rule.limit, slo.period, spec.interval),
+        schedule: index_of(schedules, &rule.schedule),
+        limit: rule.limit,
+        allowed_ratio: slo.allowed_ratio(),
+        warning: f64::from(rule.warning_ppm) / 1e6,
+        min_coverage: f64::from(rule.min_coverage_ppm) / 1e6,
+    };
+    let mut plans = |slo: &SloSpec| {
+        let plans: Vec<Plan> = slo.rules.iter().map(|rule| plan(slo, rule)).collect();
+        if let Some(known) = distinct.iter().find(|known| ***known == plans[..]) {
+            return known.clone();
+        }
+        distinct.push(plans.into());
+        distinct[distinct.len() - 1].clone()
+    };
+    spec.slos.iter().map(&mut plans).collect()
 }
 
 /// The index of a schedule in the list, where it is added if it is new.

@@ -45,7 +45,7 @@ pub enum Sight {
 }
 
 /// Windows in slots, worked out once per rule.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
     pub long: Age,
     pub short: Age,

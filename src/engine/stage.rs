@@ -76,12 +76,13 @@ impl StageMachine {
         self.warning.streak
     }
 
+    /// Whether nothing is remembered: no stage counts and none is about to.
+    pub fn is_quiet(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Takes the evaluation made at `now`.
     pub fn evaluate(&mut self, now: Timestamp, rule: &Rule, evidence: Evidence) -> Verdict {
-        let quiet = self.warning == Holding::default() && self.critical == Holding::default();
-        if quiet && evidence.usage < threshold(rule, Stage::Warning) {
-            return Verdict::Quiet;
-        }
         let before = self.stage();
         let warning = self.warning.evaluate(now, rule, threshold(rule, Stage::Warning), evidence);
         let critical = self.critical.evaluate(now, rule, threshold(rule, Stage::Critical), evidence);

@@ -80,7 +80,7 @@ pub struct RuleView {
     pub rule: String,
     pub urgency: Urgency,
     pub limit: Limit,
-    /// Share of the limit in use at the last evaluation.
+    /// Share of the limit in use.
     pub usage: f64,
     pub stage: Option<Stage>,
     /// Evaluations in a row over the lowest threshold, out of `consecutive`, for an alert that does not stand yet.
@@ -149,13 +149,13 @@ impl Engine {
             burn_rate: traffic(window).burn(spec.allowed_ratio()),
             coverage: traffic(window).coverage,
         });
-        let rules = spec.rules.iter().zip(&self.rules[index]).map(|(rule, state)| RuleView {
+        let rules = spec.rules.iter().zip(&self.rules[index]).enumerate().map(|(number, (rule, state))| RuleView {
             rule: rule.name.clone(),
             urgency: rule.urgency,
             limit: rule.limit,
-            usage: state.usage,
-            stage: state.machine.stage(),
-            pending: if state.machine.stage().is_some() { 0 } else { state.machine.pending() },
+            usage: slo.measure(spec, rule, self.plans[slo.template][number].windows).usage,
+            stage: state.stage(),
+            pending: state.pending(),
             consecutive: rule.consecutive,
         });
         SloView {
