@@ -34,6 +34,12 @@ else
     }
 fi
 
+if [ -x /lib/systemd/systemd ] && command -v nsenter >/dev/null; then
+    echo "systemd is here: $(/lib/systemd/systemd --version | head -n 1)"
+else
+    install_quietly systemd util-linux
+fi
+
 section "Format"
 cargo fmt --check
 

@@ -42,7 +42,8 @@ pub fn run(args: &Status) -> anyhow::Result<ExitCode> {
     } else {
         anstream::print!("{}", show::text(&answer));
     }
-    Ok(if answer.alerts.is_empty() { super::FINE } else { super::FOUND }.into())
+    let quiet = answer.alerts.is_empty() && answer.incidents.is_empty();
+    Ok(if quiet { super::FINE } else { super::FOUND }.into())
 }
 
 /// The address without a password that somebody may have put into it.

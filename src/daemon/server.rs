@@ -2,6 +2,8 @@
 
 mod api;
 
+mod page;
+
 mod prometheus;
 
 use std::io;

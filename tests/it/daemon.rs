@@ -21,10 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A service whose every scrape finds a hundred requests more.
 #[derive(Clone, Default)]
-struct Service(Arc<Inner>);
+pub struct Service(Arc<Inner>);
 
 #[derive(Default)]
-struct Inner {
+pub struct Inner {
     slow: AtomicBool,
     down: AtomicBool,
     good: AtomicU64,
@@ -33,7 +33,7 @@ struct Inner {
 
 impl Service {
     /// Starts it; returns it and the address of its metrics.
-    async fn start() -> (Self, String) {
+    pub async fn start() -> (Self, String) {
         let service = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/metrics", listener.local_addr().unwrap());
@@ -66,7 +66,7 @@ struct Daemon {
 }
 
 /// A configuration with one layer, evaluated twice a second, and these receivers, all of which hear everything.
-fn config(target: &str, receivers: &[(&str, String)]) -> String {
+pub fn config(target: &str, receivers: &[(&str, String)]) -> String {
     let names: Vec<&str> = receivers.iter().map(|(name, _)| *name).collect();
     let receivers: String = receivers.iter().map(|(name, kind)| format!("  - {{name: {name}, {kind}}}\n")).collect();
     format!(
@@ -76,7 +76,7 @@ fn config(target: &str, receivers: &[(&str, String)]) -> String {
     )
 }
 
-const RULES: &str = "\
+pub const RULES: &str = "\
 rules:
   - {name: spike, burn_rate: 14.4, long: 2s, short: 1s, urgency: page, consecutive: 2, clear_after: 500ms, stages: {warning: 99%}}
 journeys:

@@ -13,4 +13,5 @@ mod oracle;
 mod real;
 mod source;
 mod source_real;
+mod systemd;
 mod tidy;

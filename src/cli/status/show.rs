@@ -64,7 +64,7 @@ fn slos(slos: &[Slo]) -> String {
     table.set_width(WIDTH).enforce_styling();
     table.set_header(["SLO", "budget left", "burn rate by window", "p99 / budget", "sight"]);
     for slo in slos {
-        let windows = slo.windows.iter().map(|window| format!("{} {}", window.window, short(window.burn_rate)));
+        let windows = slo.windows.iter().map(|window| format!("{}\u{a0}{}", window.window, short(window.burn_rate)));
         let burn = windows.collect::<Vec<_>>().join("  ");
         let p99 = slo.quantiles_ms.map_or("-".into(), |[.., p99]| short(p99));
         table.add_row([
@@ -80,6 +80,9 @@ fn slos(slos: &[Slo]) -> String {
 
 /// `93.1% of 30d`, and how much of the period is known if that is not all.
 fn budget(slo: &Slo) -> String {
+    if slo.coverage == 0.0 {
+        return "not seen".into();
+    }
     let left = format!("{:.1}% of {}", 100.0 * slo.budget_remaining.max(-99.99), slo.period);
     if slo.coverage < 0.995 { format!("{left} ({:.0}% seen)", 100.0 * slo.coverage) } else { left }
 }
@@ -87,7 +90,7 @@ fn budget(slo: &Slo) -> String {
 fn problems(slos: &[Slo]) -> String {
     let lines = slos.iter().filter_map(|slo| {
         let place = place(&slo.journey, slo.layer.as_deref(), &slo.labels);
-        slo.problem.as_ref().map(|problem| format!("{} {problem}", format!("{place}:").yellow()))
+        slo.problem.as_ref().map(|problem| wrapped(&format!("{place}: {problem}")).yellow().to_string())
     });
     section("Not measured", lines)
 }
@@ -97,9 +100,10 @@ fn alerts(answer: &Answer) -> String {
         let level = level(&alert.stage, &alert.urgency);
         let place = place(&alert.journey, alert.layer.as_deref(), &alert.labels);
         let peak = 100.0 * alert.peak_usage;
-        format!("{level}  {place}  {} (peak {peak:.0}% of its limit), since {}", alert.rule, alert.breached_at)
+        format!("{level}  {place}  {}\n    since {}, peak {peak:.0}% of its limit", alert.rule, alert.breached_at)
     });
-    if answer.alerts.is_empty() { "\nNothing fires.\n".into() } else { section("Alerts", lines) }
+    let quiet = answer.alerts.is_empty() && answer.incidents.is_empty();
+    if quiet { "\nNothing fires.\n".into() } else { section("Alerts", lines) }
 }
 
 fn incidents(answer: &Answer) -> String {
@@ -114,8 +118,8 @@ fn incidents(answer: &Answer) -> String {
 fn notifications(answer: &Answer) -> String {
     let lines = answer.notifications.iter().take(TOLD).map(|told| {
         let outcome = told.outcome.as_deref().unwrap_or("under way");
-        let at = time_of_day(&told.at);
-        format!("{at}  {} {}: {}\n             {outcome}", told.receiver, told.reason, told.summary)
+        let told = format!("{}  {} {}: {}", time_of_day(&told.at), told.receiver, told.reason, told.summary);
+        format!("{}\n{}", wrapped(&told), wrapped(&format!("    {outcome}")))
     });
     section("Last notifications", lines)
 }
@@ -133,18 +137,20 @@ fn receivers(answer: &Answer) -> String {
             let _ = write!(line, ", {}", format!("{} refused", receiver.rejected).red());
         }
         if let Some(problem) = &receiver.problem {
-            let _ = write!(line, "\n    {} {problem}", "problem:".yellow());
+            let _ = write!(line, "\n{}", wrapped(&format!("    problem: {problem}")).yellow());
         }
         line
     });
     let dead = answer.dead_letters.iter().rev().map(|letter| {
-        format!("{}  {}: {}\n    {} {}", letter.at, letter.receiver, letter.summary, "why:".red(), letter.why)
+        let told = format!("{}  {}: {}", letter.at, letter.receiver, letter.summary);
+        format!("{}\n{}", wrapped(&told), wrapped(&format!("    why: {}", letter.why)).red())
     });
     section("Receivers", lines) + &section("Dead letters", dead)
 }
 
 fn section(title: &str, lines: impl IntoIterator<Item = String>) -> String {
-    let lines: String = lines.into_iter().map(|line| format!("  {line}\n")).collect();
+    let lines: Vec<String> = lines.into_iter().collect();
+    let lines: String = lines.iter().flat_map(|lines| lines.lines()).map(|line| format!("  {line}\n")).collect();
     if lines.is_empty() { lines } else { format!("\n{}\n{lines}", title.bold()) }
 }
 
@@ -176,6 +182,27 @@ fn sight_colour(sight: &str) -> Color {
         "unborn" | "partial" => Color::Yellow,
         _ => Color::Red,
     }
+}
+
+/// Breaks a line of a section where it would be too wide; its indentation is kept, and deepened for what follows.
+fn wrapped(line: &str) -> String {
+    const ROOM: usize = WIDTH as usize - 2;
+    let indent = line.len() - line.trim_start().len();
+    let mut out = " ".repeat(indent);
+    let mut column = indent;
+    for word in line.split_whitespace() {
+        let width = word.chars().count();
+        if column > indent && column + 1 + width > ROOM {
+            let _ = write!(out, "\n{}", " ".repeat(indent + 6));
+            column = indent + 6;
+        } else if column > indent {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out
 }
 
 /// Three digits of a number.

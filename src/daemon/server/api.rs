@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde_json::json;
 
 use crate::telemetry::metrics::{self, Durations, Facts};
 
-use super::{Asker, NoAnswer, prometheus};
+use super::{Asker, NoAnswer, page, prometheus};
 
 /// Nobody has anything to say that is longer.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -26,6 +26,7 @@ struct Server {
 pub fn router(asker: Asker, durations: Arc<Durations>) -> Router {
     let only = |methods: MethodRouter<Server>| methods.fallback(wrong_method);
     Router::new()
+        .route("/", only(get(page)))
         .route("/metrics", only(get(own_metrics)))
         .route("/-/healthy", only(get(healthy)))
         .route("/-/ready", only(get(ready)))
@@ -37,6 +38,10 @@ pub fn router(asker: Asker, durations: Arc<Durations>) -> Router {
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(Server { asker, durations })
+}
+
+async fn page(State(server): State<Server>) -> Result<Html<String>, NoAnswer> {
+    Ok(Html(page::page(&*server.asker.status().await?).into_string()))
 }
 
 async fn healthy(State(server): State<Server>) -> Result<&'static str, NoAnswer> {

@@ -8,7 +8,7 @@ use crate::engine::sli::SloSpec;
 use crate::engine::slo::Sight;
 use crate::engine::view::{RuleView, SloView};
 
-use super::super::status::Status;
+use crate::daemon::status::Status;
 
 /// One rule on one SLO, with what the configuration says of both.
 #[derive(Clone, Copy)]

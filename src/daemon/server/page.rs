@@ -1,0 +1,230 @@
+//! The page at `/`: what somebody woken at night looks at first. Plain HTML that needs no script and no other file.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::daemon::status::{Status, Told};
+use crate::engine::alert::AlertRecord;
+use crate::engine::slo::Sight;
+use crate::engine::view::{RuleView, SloView, WindowView};
+
+const STYLE: &str = include_str!("page.css");
+/// The page asks for itself anew this often, in seconds.
+const REFRESH_S: u32 = 15;
+
+pub fn page(status: &Status) -> Markup {
+    let view = &status.view;
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="refresh" content=(REFRESH_S);
+                title { (title(status)) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header { h1 { "slowburn" } (summary(status)) }
+                main {
+                    @if !view.incidents.is_empty() { (incidents(status)) }
+                    (slos(&view.slos))
+                    (notifications(&status.notifications))
+                    (receivers(status))
+                }
+                footer {
+                    "slowburn " (status.version) ", up " (crate::engine::time::Duration::from_secs(status.uptime_s).coarse())
+                    " · " (status.config_file.display()) " · "
+                    a href="api/v1/status" { "status" } " · " a href="api/v1/rules" { "rules" } " · " a href="metrics" { "metrics" }
+                }
+            }
+        }
+    }
+}
+
+fn title(status: &Status) -> String {
+    match status.view.incidents.len() {
+        0 => "slowburn".into(),
+        n => format!("({n}) slowburn"),
+    }
+}
+
+fn summary(status: &Status) -> Markup {
+    let source = &status.view.source;
+    html! {
+        p {
+            @if let Some(why) = &status.not_ready {
+                strong.bad { "Not ready: " (why) }
+            } @else if source.up {
+                span.good { "Source up" }
+                @if let Some(at) = status.view.at { ", evaluated at " time { (at) } }
+            } @else {
+                strong.bad { "Source out of sight" } " for " (source.failed_in_a_row) " polls"
+                @if let Some(at) = source.last_answer { ", last answer at " time { (at) } }
+            }
+            @if let Some(reading) = &status.backfill { ", reading history up to " time { (reading.to) } }
+        }
+        @if let Some(error) = &status.last_reload.error {
+            p.bad { strong { "The last reload failed: " } (error) }
+        }
+    }
+}
+
+fn incidents(status: &Status) -> Markup {
+    html! {
+        section.incidents {
+            h2 { "Incidents" }
+            @for incident in &status.view.incidents {
+                article class=(incident.worst_stage.as_str()) {
+                    h3 { (incident.key) " " small { (incident.worst_stage.as_str()) " " (incident.worst_urgency.as_str()) } }
+                    p { "since " time { (incident.opened_at) } }
+                    ul {
+                        @for alert in status.view.alerts.iter().filter(|alert| Some(&alert.journey) == incident.journey.as_ref()) {
+                            li { (alert_line(alert)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn alert_line(alert: &AlertRecord) -> Markup {
+    html! {
+        strong { (alert.layer.as_deref().unwrap_or("the whole journey")) } " " (labels(&alert.labels)) " "
+        (alert.rule) ", " (alert.stage.as_str()) " since " time { (alert.breached_at) }
+        ", peak " (percent(alert.peak_usage)) " of its limit"
+    }
+}
+
+fn slos(slos: &[SloView]) -> Markup {
+    html! {
+        section {
+            h2 { "Budgets" }
+            div.wide {
+                table {
+                    thead {
+                        tr { th { "SLO" } th { "Error budget left" } th { "Burn rate" } th { "p99 / budget" } th { "Rules" } }
+                    }
+                    tbody { @for slo in slos { (slo_row(slo)) } }
+                }
+            }
+        }
+    }
+}
+
+fn slo_row(slo: &SloView) -> Markup {
+    html! {
+        tr {
+            th scope="row" {
+                (slo.journey) @if let Some(layer) = &slo.layer { "/" (layer) } " " (labels(&slo.labels))
+                @if !matches!(slo.sight, Sight::Ok | Sight::Idle) {
+                    " " span.bad { (format!("{:?}", slo.sight).to_lowercase()) }
+                }
+                @if let Some(problem) = &slo.problem { p.bad { (problem) } }
+            }
+            td { (budget(slo)) }
+            td { @for window in &slo.windows { (burn(window)) " " } }
+            td.number {
+                @match slo.quantiles_ms { Some([.., p99]) => (short(p99)), None => "–" }
+                " / " (short(slo.budget_ms)) " ms"
+            }
+            td { @for rule in &slo.rules { (rule_mark(rule)) " " } }
+        }
+    }
+}
+
+/// A bar of what is left of the budget, with its number.
+fn budget(slo: &SloView) -> Markup {
+    if slo.coverage == 0.0 {
+        return html! { small { "not seen yet" } };
+    }
+    let left = slo.budget_remaining;
+    let class = if left <= 0.0 {
+        "bad"
+    } else if left <= 0.2 {
+        "poor"
+    } else {
+        "good"
+    };
+    html! {
+        meter min="0" max="1" low="0.2" optimum="1" value=(format!("{:.4}", left.clamp(0.0, 1.0))) {}
+        " " span class=(class) { (percent(left)) } " of " (slo.period)
+        @if slo.coverage < 0.995 { small { ", " (percent(slo.coverage)) " seen" } }
+    }
+}
+
+fn burn(window: &WindowView) -> Markup {
+    let class = if window.burn_rate >= 1.0 { "burn hot" } else { "burn" };
+    html! { span class=(class) title=(format!("{} seen", percent(window.coverage))) { (window.window) " " b { (short(window.burn_rate)) } } }
+}
+
+fn rule_mark(rule: &RuleView) -> Markup {
+    let stage = rule.stage.map_or("quiet", |stage| stage.as_str());
+    html! { span class={ "rule " (stage) } title=(format!("{} of its limit, {}", percent(rule.usage), rule.urgency.as_str())) { (rule.rule) } }
+}
+
+fn notifications(told: &[Told]) -> Markup {
+    html! {
+        section {
+            h2 { "Last notifications" }
+            @if told.is_empty() { p { "None since the start." } } @else {
+                div.wide {
+                    table {
+                        thead { tr { th { "Decided" } th { "Receiver" } th { "Reason" } th { "What" } th { "Outcome" } } }
+                        tbody {
+                            @for told in told.iter().take(20) {
+                                tr {
+                                    td { time { (told.at) } } td { (told.receiver) } td { (told.reason.as_str()) }
+                                    td { (told.summary) } td { (told.outcome.as_deref().unwrap_or("under way")) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn receivers(status: &Status) -> Markup {
+    html! {
+        section {
+            h2 { "Receivers" }
+            ul {
+                @for receiver in &status.view.receivers {
+                    li {
+                        strong { (receiver.name) } ": " (receiver.counts.delivered) " delivered, " (receiver.pending) " waiting"
+                        @if receiver.counts.rejected > 0 { ", " span.bad { (receiver.counts.rejected) " refused" } }
+                        @if let Some(problem) = &receiver.problem { " – " span.bad { (problem) } }
+                    }
+                }
+            }
+            @if !status.view.dead_letters.is_empty() {
+                h3 { "Dead letters" }
+                ul {
+                    @for letter in status.view.dead_letters.iter().rev() {
+                        li { time { (letter.at) } " " (letter.receiver) ": " (letter.summary) " – " span.bad { (letter.why) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn labels(labels: &crate::engine::histogram::Labels) -> Markup {
+    html! { @for (name, value) in labels { small { (name) "=" (value) } " " } }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", 100.0 * share)
+}
+
+/// Three digits of a number.
+fn short(n: f64) -> String {
+    match n.abs() {
+        n_abs if n_abs >= 100.0 => format!("{n:.0}"),
+        n_abs if n_abs >= 10.0 => format!("{n:.1}"),
+        _ => format!("{n:.2}"),
+    }
+}
