@@ -162,6 +162,12 @@ impl History {
     /// first row are the first row; ages beyond the greatest asked for in [`History::new`] count as that. All zero
     /// before the first push. `N` is the width.
     pub fn at<const N: usize>(&self, age: Age) -> [f64; N] {
+        // Most windows end where every slot has its row.
+        let slot = self.newest_slot.saturating_sub(age.slots);
+        if age.tier == 0 && age.slots < self.exact_rows && slot >= self.first_slot {
+            let at = self.offset(0, slot);
+            return std::array::from_fn(|column| self.rows[at + column]);
+        }
         let mut row = [0.0; N];
         self.read(age, &mut row);
         row
