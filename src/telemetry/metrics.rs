@@ -172,3 +172,36 @@ fn labels<const N: usize>(slo: &SloView, own: [(&str, String); N]) -> Labels {
 fn pairs<const N: usize>(pairs: [(&str, String); N]) -> Labels {
     pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::time::Duration;
+    use crate::engine::{Engine, ReceiverSpec, Spec};
+    use std::sync::Arc;
+
+    #[test]
+    fn the_names_of_the_contract() {
+        let receivers = vec![ReceiverSpec { name: "oncall".into(), fallback: None }];
+        let engine = Engine::new(Arc::new(Spec { receivers, interval: Duration::from_secs(30), ..Spec::default() }));
+        let durations = Durations::default();
+        durations.evaluated_in(0.002);
+        let text = render(&engine.view(), &durations, Facts { last_reload_successful: true, version: "1.2.3" });
+        for line in [
+            r#"slowburn_build_info{version="1.2.3"} 1"#,
+            "# TYPE slowburn_burn_rate gauge",
+            "# TYPE slowburn_error_budget_remaining_ratio gauge",
+            "# TYPE slowburn_alert_stage gauge",
+            r#"slowburn_evaluation_duration_seconds_bucket{le="0.005"} 1"#,
+            "slowburn_missed_evaluations_total 0",
+            "slowburn_source_up 0",
+            r#"slowburn_notifications_total{receiver="oncall",outcome="delivered"} 0"#,
+            r#"slowburn_notifications_held_back_total{reason="same_stage"} 0"#,
+            r#"slowburn_outbox_pending{receiver="oncall"} 0.0"#,
+            "slowburn_config_last_reload_successful 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

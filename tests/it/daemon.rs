@@ -16,6 +16,7 @@ use slowburn::clock::Stopwatch;
 use tempfile::TempDir;
 
 use crate::fakes::{Fakes, Fault, Kind};
+use crate::real::Prometheus;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -90,9 +91,13 @@ journeys:
 
 impl Daemon {
     async fn start(config: &str) -> Self {
+        Self::start_with(config, RULES).await
+    }
+
+    async fn start_with(config: &str, rules: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("slowburn.yml"), config).unwrap();
-        std::fs::write(dir.path().join("rules.yml"), RULES).unwrap();
+        std::fs::write(dir.path().join("rules.yml"), rules).unwrap();
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_slowburn"))
             .args(["run", "--log-format", "json", "--config"])
@@ -321,4 +326,41 @@ async fn http_refuses_in_json() {
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     drop(daemon);
     assert_eq!(status("http://127.0.0.1:1").status.code(), Some(2));
+}
+
+/// Histogram samples each 5 s from `minutes` ago to a little while from now; slow since ten minutes ago.
+fn history(minutes: i64) -> String {
+    let now_s = slowburn::clock::Clock.now().unix_ms() / 1000;
+    let mut text = "# TYPE request_seconds histogram\n".to_owned();
+    for (bound, stops) in [("0.01", true), ("+Inf", false)] {
+        let mut count = 0;
+        for at in (now_s - minutes * 60..now_s + 120).step_by(5) {
+            count += if stops && at > now_s - 600 { 0 } else { 50 };
+            text += &format!("request_seconds_bucket{{le=\"{bound}\"}} {count} {at}\n");
+        }
+    }
+    text + "# EOF\n"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs prometheus"]
+async fn beside_a_prometheus_with_history_windows_are_full_at_once() {
+    let text = history(75);
+    let prometheus = tokio::task::spawn_blocking(move || Prometheus::with_history(&text)).await.unwrap();
+    let fakes = Fakes::start("/services/T/B/X", None).await;
+    let source = format!("prometheus: {{url: '{}', delay: 100ms, timeout: 300ms}}", prometheus.url());
+    let text = config("http://unused", &[("oncall", pagerduty(&fakes))])
+        .replace("scrape: {targets: ['http://unused']}", &source);
+    let rules = RULES.replace("long: 2s, short: 1s", "long: 5m, short: 1m");
+    let mut daemon = Daemon::start_with(&text, &rules).await;
+    daemon.ready().await;
+    let status = daemon.status().await;
+    let slo = &status["slos"][0];
+    assert!(slo["coverage"].as_f64() > Some(0.99), "{slo}");
+    // Ten of sixty minutes were slow.
+    let spent = 1.0 - slo["budget_remaining"].as_f64().unwrap();
+    assert!((spent - 100.0 / 6.0).abs() < 0.5, "{spent}");
+    daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
+    assert_eq!(pages(&fakes).len(), 1);
+    assert_eq!(daemon.status().await["missed"]["slots"], 0);
 }
