@@ -189,9 +189,6 @@ mod tests {
         let text = render(&engine.view(), &durations, Facts { last_reload_successful: true, version: "1.2.3" });
         for line in [
             r#"slowburn_build_info{version="1.2.3"} 1"#,
-            "# TYPE slowburn_burn_rate gauge",
-            "# TYPE slowburn_error_budget_remaining_ratio gauge",
-            "# TYPE slowburn_alert_stage gauge",
             r#"slowburn_evaluation_duration_seconds_bucket{le="0.005"} 1"#,
             "slowburn_missed_evaluations_total 0",
             "slowburn_source_up 0",

@@ -233,6 +233,11 @@ async fn a_slow_layer_pages_once_through_reloads_and_resolves_once() {
     assert_eq!((&rule["state"], &rule["alerts"][0]["labels"]["layer"]), (&"firing".into(), &"edge".into()), "{rules}");
     let metrics = daemon.get("/metrics").await.1;
     assert!(metrics.contains(r#"slowburn_alert_stage{journey="checkout",layer="edge",rule="spike",urgency="page"} 2"#));
+    assert!(metrics.contains(r#"slowburn_burn_rate{journey="checkout",layer="edge",window="2s"} "#), "{metrics}");
+    assert!(
+        metrics.contains(r#"slowburn_error_budget_remaining_ratio{journey="checkout",layer="edge"} "#),
+        "{metrics}"
+    );
 
     // Some more evaluations of the same evidence tell nothing.
     let at = daemon.status().await["evaluations"].as_u64().unwrap();
