@@ -61,8 +61,9 @@ pub struct Standing {
 #[derive(Debug, Clone)]
 struct Thread {
     alerts: BTreeSet<AlertKey>,
-    /// The worst level that was told.
+    /// The level the receiver knows of, or the lower one it has come to since.
     told: Level,
+    worst: Level,
     began_at: Timestamp,
     last_told_at: Timestamp,
     repeat_interval: Option<Duration>,
@@ -141,7 +142,7 @@ impl Incident {
         for receiver in silent {
             if let Some(thread) = self.threads.remove(&receiver) {
                 let facts = facts(&thread.alerts);
-                notifications.push(self.notification(now, receiver, Reason::Resolved, &thread, thread.told, facts));
+                notifications.push(self.notification(now, receiver, Reason::Resolved, &thread, thread.worst, facts));
             }
         }
         for (receiver, alerts) in by_receiver {
@@ -152,6 +153,7 @@ impl Incident {
             let fresh = Thread {
                 alerts: BTreeSet::new(),
                 told: level,
+                worst: level,
                 began_at,
                 last_told_at: now,
                 repeat_interval: destination.repeat_interval,
@@ -161,14 +163,17 @@ impl Incident {
             thread.alerts.extend(&current);
             thread.repeat_interval = destination.repeat_interval;
             let repeat_due = thread.repeat_interval.is_some_and(|every| now.since(thread.last_told_at) >= every);
+            let worse = level > thread.told;
+            // What got better and then worse again is news: an open ticket must not swallow the next page.
+            thread.told = level;
+            thread.worst = thread.worst.max(level);
             let reason = match (known, self.identity.journey.is_some()) {
                 (false, true) => Reason::Opened,
                 (false, false) => Reason::Blind,
-                (true, _) if level > thread.told => Reason::Escalated,
+                (true, _) if worse => Reason::Escalated,
                 (true, _) if repeat_due => Reason::Repeated,
                 (true, _) => continue,
             };
-            thread.told = thread.told.max(level);
             thread.last_told_at = now;
             let thread = thread.clone();
             notifications.push(self.notification(now, receiver, reason, &thread, level, facts(&current)));

@@ -380,7 +380,7 @@ impl Engine {
 
 impl Plan {
     fn is_covered(&self, short: Traffic) -> bool {
-        self.limit.short_window().is_none() || short.coverage >= self.min_coverage
+        short.coverage >= self.min_coverage
     }
 
     /// Whether one window is enough to see that usage is under every threshold: usage takes the lesser burn rate.
@@ -391,7 +391,8 @@ impl Plan {
                 self.is_covered(short) && short.burn(self.allowed_ratio) / factor < self.warning
             }
             Limit::BudgetConsumed { share } => {
-                slo.traffic(self.windows.period).burn(self.allowed_ratio) / share < self.warning
+                self.is_covered(slo.traffic(self.windows.short))
+                    && slo.traffic(self.windows.period).burn(self.allowed_ratio) / share < self.warning
             }
             Limit::Exhaustion { .. } | Limit::Latency { .. } => false,
         }

@@ -94,8 +94,15 @@ pub struct Slo {
 
 impl Windows {
     pub fn new(limit: &Limit, period: Duration, interval: Duration) -> Self {
-        let age = |window: Option<Duration>| Age::in_slots(window.unwrap_or(period).in_slots(interval));
-        Self { long: age(limit.long_window()), short: age(limit.short_window()), period: age(None) }
+        let age = |window: Duration| Age::in_slots(window.in_slots(interval));
+        // A limit on the whole period is looked at over the last hour of 30 days: nobody's budget is judged by the
+        // first seconds after a start, and the rate at which it goes is that of now.
+        let recent = period.times(1.0 / 720.0).max(interval.times(2.0));
+        Self {
+            long: age(limit.long_window().unwrap_or(period)),
+            short: age(limit.short_window().unwrap_or(recent)),
+            period: age(period),
+        }
     }
 }
 

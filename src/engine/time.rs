@@ -136,6 +136,13 @@ impl Add<Duration> for Timestamp {
     }
 }
 
+impl Add for Duration {
+    type Output = Duration;
+    fn add(self, rhs: Duration) -> Duration {
+        Duration { ms: self.ms.saturating_add(rhs.ms) }
+    }
+}
+
 impl AddAssign<Duration> for Timestamp {
     fn add_assign(&mut self, rhs: Duration) {
         *self = *self + rhs;

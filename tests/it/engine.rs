@@ -238,7 +238,7 @@ fn a_page_that_returns_pages_again_while_a_ticket_stays_open() {
     let (_, told) = world.until_told(&[0.0]);
     assert_eq!(told, ["oncall resolved checkout critical page"], "the pager is done, the team's ticket is not");
     let (_, told) = world.until_told(&[60.0]);
-    assert_eq!(told, ["oncall opened checkout critical page"]);
+    assert_eq!(told, ["oncall opened checkout critical page", "team escalated checkout critical page"]);
 }
 
 #[test]
@@ -283,6 +283,20 @@ fn absence_and_partial_answers_resolve_nothing() {
     assert_eq!(world.sight(0), Sight::Partial);
     let (_, told) = world.until_told(&[0.0, 0.0]);
     assert_eq!(told, ["oncall resolved checkout critical page", "team resolved checkout critical page"]);
+}
+
+#[test]
+fn the_first_minutes_are_no_verdict_on_the_budget() {
+    let budget = Rule { limit: Limit::BudgetConsumed { share: 1.0 }, ..burn_rule("budget", Urgency::Page) };
+    let month = SloSpec { period: Duration::from_days(30), ..slo("database", vec![budget]) };
+    let mut world = World::new(vec![month]);
+    for _ in 0..40 {
+        assert_eq!(world.poll(&[50.0]), Vec::<String>::new());
+    }
+    assert_eq!(
+        world.until_told(&[50.0]).1,
+        ["oncall opened checkout critical page", "team opened checkout critical page"]
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod history;
 mod kinds;
 mod notify;
 mod oracle;
+mod quality;
 mod real;
 mod source;
 mod source_real;
