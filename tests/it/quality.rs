@@ -20,9 +20,9 @@ const LAYERS: [(&str, f64); 5] =
 const FROM: Timestamp = Timestamp::from_unix_s(1_772_409_600);
 /// Prometheus' lookback: how old a sample may be that a poll still sees.
 const LOOKBACK: Duration = Duration::from_minutes(5);
-/// A page is explained by an incident that began before it and ended no longer ago than the pack's shortest long
-/// window still shows, an evaluation included.
-const STILL_SHOWS: Duration = Duration::from_minutes(11);
+/// A page is explained by an incident that began before it and ended no longer ago than a short window reaches back
+/// (30m is the longest of a page), two evaluations included.
+const STILL_SHOWS: Duration = Duration::from_minutes(31);
 
 /// How rules fared over histories.
 #[derive(Debug, Clone, Default)]
