@@ -11,7 +11,6 @@ use super::{Context, http};
 
 const DEFAULT_BLIND_AFTER: u32 = 3;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-const SHORTEST_TIMEOUT: Duration = Duration::from_ms(50);
 const DEFAULT_DELAY: Duration = Duration::from_secs(2);
 const DEFAULT_MAX_RESPONSE: Bytes = Bytes(64 << 20);
 const DEFAULT_MAX_SERIES: u32 = 50_000;
@@ -32,6 +31,18 @@ pub(super) fn source(raw: &raw::Source, context: &mut Context<'_>) -> Option<(So
     Some((prometheus.or(scrape)?, blind_after))
 }
 
+/// A poll may take until the next one is due: the whole interval, however late polls are made.
+fn timeout(field: &Field<Duration>, context: &mut Context<'_>) -> Duration {
+    let interval = context.interval;
+    let Some(&Spanned { value: timeout, span }) = field.get() else { return DEFAULT_TIMEOUT.min(interval) };
+    if timeout > interval {
+        let message = format!("a timeout of {timeout} is longer than the interval {interval}");
+        let help = "a poll is cut off when the next is due";
+        context.findings.add(Diagnostic::warning(span, message).help(help));
+    }
+    timeout
+}
+
 fn blind_after(field: &Field<u32>, context: &mut Context<'_>) -> u32 {
     match field.get() {
         Some(Spanned { value: 0, span }) => {
@@ -45,17 +56,7 @@ fn blind_after(field: &Field<u32>, context: &mut Context<'_>) -> u32 {
 
 fn prometheus(raw: &raw::Prometheus, context: &mut Context<'_>) -> Option<Prometheus> {
     let delay = raw.delay.copied().unwrap_or(MaybeZero(DEFAULT_DELAY)).0;
-    // Nobody should be warned of a default: it gives way to a short interval.
-    let left = Duration::from_ms(context.interval.ms() - delay.ms() - 1).max(SHORTEST_TIMEOUT);
-    let timeout = raw.timeout.copied().unwrap_or(DEFAULT_TIMEOUT.min(left));
-    let together = Duration::from_ms(timeout.ms() + delay.ms());
-    if together >= context.interval {
-        let at = raw.timeout.get().map(|timeout| timeout.span).or(raw.delay.get().map(|delay| delay.span));
-        let interval = context.interval;
-        let message = format!("timeout {timeout} and delay {delay} together are not less than the interval {interval}");
-        let help = "a poll that takes its whole timeout is cut off by the next; shorten one of the two";
-        context.findings.add(Diagnostic::warning(at.unwrap_or(raw.at), message).help(help));
-    }
+    let timeout = timeout(&raw.timeout, context);
     let http = http::client(&raw.http, context);
     let url = base_url(&raw.url, context);
     let external_url = base_url(&raw.external_url, context);
@@ -84,12 +85,7 @@ fn scrape(raw: &raw::Scrape, context: &mut Context<'_>) -> Option<Scrape> {
     if targets.value.is_empty() {
         context.findings.error(targets.span, "'targets' is empty: nothing would be scraped");
     }
-    let timeout = raw.timeout.copied().unwrap_or(DEFAULT_TIMEOUT.min(context.interval));
-    if timeout > context.interval {
-        let at = raw.timeout.get().map_or(raw.at, |timeout| timeout.span);
-        let message = format!("a timeout of {timeout} is longer than the interval {}", context.interval);
-        context.findings.add(Diagnostic::warning(at, message));
-    }
+    let timeout = timeout(&raw.timeout, context);
     let names: Vec<_> =
         targets.value.iter().map(|Spanned { value, span }| Spanned { value: value.0.clone(), span: *span }).collect();
     report_repeats(&names, context.findings);
