@@ -16,8 +16,8 @@ use super::answer::{self, MatrixRow, Notes, Shape, VectorRow};
 use super::{Prometheus, seconds};
 
 const TOTALS: &str = "le=\"+Inf\"";
-/// Over how long samples are counted to see how far apart they are.
-const COUNTED: Duration = Duration::from_minutes(10);
+/// Over how long samples are looked at, and how closely, to see how far apart they are.
+const WATCHED: &str = "10m:1s";
 /// Into how many steps the time is cut in which the first sample is looked for.
 const STEPS: i64 = 200;
 const SHORTEST_STEP: Duration = Duration::from_minutes(1);
@@ -79,12 +79,16 @@ impl Prometheus {
         now: Timestamp,
         deadline: Deadline,
     ) -> Result<BTreeMap<usize, Duration>, SourceError> {
-        let selectors = self.plan.requests[index].selectors(TOTALS);
-        let counts: Vec<String> = selectors.iter().map(|s| format!("count_over_time({s}[{COUNTED}])")).collect();
-        let form = vec![("query", counts.join(" or ")), ("time", seconds(now))];
+        // By their own times: a count over a window would be too small for series younger than it.
+        let apart = |selector: &String| {
+            let times = format!("timestamp({selector})[{WATCHED}]");
+            format!("(max_over_time({times}) - min_over_time({times})) / changes({times})")
+        };
+        let apart: Vec<String> = self.plan.requests[index].selectors(TOTALS).iter().map(apart).collect();
+        let form = vec![("query", apart.join(" or ")), ("time", seconds(now))];
         let plan = Arc::clone(&self.plan);
-        let counts = self.ask("query", form, deadline, move |body| read_values(body, &plan.requests[index])).await?;
-        Ok(counts.into_iter().filter_map(|(slo, counts)| Some((slo, interval(counts)?))).collect())
+        let apart_s = self.ask("query", form, deadline, move |body| read_values(body, &plan.requests[index])).await?;
+        Ok(apart_s.into_iter().filter_map(|(slo, apart_s)| Some((slo, interval(apart_s)?))).collect())
     }
 
     /// When the first sample of each SLO is seen.
@@ -125,14 +129,12 @@ fn read_values(body: &[u8], request: &MetricRequest) -> Result<BTreeMap<usize, V
     read.map(|Notes { .. }| values)
 }
 
-/// How far apart samples are, by the median of their counts; to the second unless they are closer than two.
-fn interval(mut counts: Vec<f64>) -> Option<Duration> {
-    counts.retain(|count| *count >= 1.0);
-    counts.sort_by(f64::total_cmp);
-    let median = counts.get(counts.len() / 2)?;
-    let interval = COUNTED.times(1.0 / median);
-    let second = Duration::from_secs(1);
-    Some(if interval < second.times(2.0) { interval } else { second.times(interval.secs().round()) })
+/// The median of how far apart samples are, to the second. A series with one sample has none, and no number.
+fn interval(mut apart_s: Vec<f64>) -> Option<Duration> {
+    apart_s.retain(|apart_s| apart_s.is_finite());
+    apart_s.sort_by(f64::total_cmp);
+    let median_s = apart_s.get(apart_s.len() / 2)?;
+    Some(Duration::from_secs((median_s.round() as i64).max(1)))
 }
 
 fn read_earliest(body: &[u8], request: &MetricRequest) -> Result<BTreeMap<usize, Timestamp>, SourceError> {
