@@ -1,6 +1,7 @@
 //! What the daemon logs of the engine's effects and of its sources.
 
 use crate::config::Diagnostics;
+use crate::engine::histogram::Labels;
 use crate::engine::slo::Sight;
 use crate::engine::view::View;
 use crate::engine::{Effect, Engine, Outcome, Report, Spec};
@@ -9,9 +10,20 @@ use crate::engine::{Effect, Engine, Outcome, Report, Spec};
 pub fn effect(spec: &Spec, effect: &Effect) {
     match effect {
         Effect::Alert(alert) => {
-            let (layer, rule, stage) = (alert.layer.as_deref().unwrap_or_default(), &alert.rule, alert.stage.as_str());
             let what = if alert.ended_at.is_some() { "alert ended" } else { "alert began" };
-            tracing::info!(journey = alert.journey, layer, rule, stage, usage = alert.peak_usage, "{what}");
+            tracing::info!(
+                journey = alert.journey,
+                layer = alert.layer.as_deref().unwrap_or_default(),
+                labels = (!alert.labels.is_empty()).then(|| pairs(&alert.labels)),
+                rule = alert.rule,
+                urgency = alert.urgency.as_str(),
+                stage = alert.stage.as_str(),
+                peak_usage = alert.peak_usage,
+                breached_at = %alert.breached_at,
+                fired_at = %alert.fired_at,
+                ended_at = alert.ended_at.map(tracing::field::display),
+                "{what}"
+            );
         }
         Effect::Incident(incident) => {
             let what = if incident.resolved_at.is_some() { "incident resolved" } else { "incident opened" };
@@ -37,14 +49,18 @@ fn data(report: &Report) {
         }
         Report::Unmeasurable { slo, why } => tracing::error!(slo, why, "an SLO cannot be measured"),
         Report::Refused { slo, series, why } => {
-            let series: Vec<String> = series.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-            tracing::warn!(slo, series = series.join(","), why, "a series is not watched");
+            tracing::warn!(slo, series = pairs(series), why, "a series is not watched");
         }
         Report::SightChanged { slo, from, to } => {
             let (from, to) = (format!("{from:?}").to_lowercase(), format!("{to:?}").to_lowercase());
             tracing::info!(slo, from, to, "what is known of an SLO changed");
         }
     }
+}
+
+fn pairs(labels: &Labels) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    pairs.join(",")
 }
 
 /// How a send ended.

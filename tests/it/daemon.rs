@@ -2,68 +2,24 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::Value;
 use slowburn::clock::Stopwatch;
 use tempfile::TempDir;
 
+use crate::exporter::Exporter;
 use crate::fakes::{Fakes, Fault, Kind};
 use crate::real::Prometheus;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A service whose every scrape finds a hundred requests more.
-#[derive(Clone, Default)]
-pub struct Service(Arc<Inner>);
-
-#[derive(Default)]
-pub struct Inner {
-    slow: AtomicBool,
-    down: AtomicBool,
-    good: AtomicU64,
-    total: AtomicU64,
-}
-
-impl Service {
-    /// Starts it; returns it and the address of its metrics.
-    pub async fn start() -> (Self, String) {
-        let service = Self::default();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/metrics", listener.local_addr().unwrap());
-        let app = Router::new().route("/metrics", get(Self::metrics)).with_state(service.clone());
-        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        (service, url)
-    }
-
-    async fn metrics(State(Service(inner)): State<Service>) -> Response {
-        if inner.down.load(SeqCst) {
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        }
-        let total = inner.total.fetch_add(100, SeqCst) + 100;
-        let good = if inner.slow.load(SeqCst) { 0 } else { 100 };
-        let good = inner.good.fetch_add(good, SeqCst) + good;
-        let text = format!(
-            "# TYPE request_seconds histogram\nrequest_seconds_bucket{{le=\"0.01\"}} {good}\n\
-             request_seconds_bucket{{le=\"+Inf\"}} {total}\nrequest_seconds_count {total}\nrequest_seconds_sum 1\n"
-        );
-        ([("content-type", "text/plain; version=0.0.4")], text).into_response()
-    }
-}
-
 /// `slowburn run`, killed when dropped.
-struct Daemon {
+pub struct Daemon {
     child: Child,
     dir: TempDir,
     client: reqwest::Client,
-    base: String,
+    pub base: String,
 }
 
 /// A configuration with one layer, evaluated twice a second, and these receivers, all of which hear everything.
@@ -94,7 +50,8 @@ impl Daemon {
         Self::start_with(config, RULES).await
     }
 
-    async fn start_with(config: &str, rules: &str) -> Self {
+    /// `rules` holds rules and journeys.
+    pub async fn start_with(config: &str, rules: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("slowburn.yml"), config).unwrap();
         std::fs::write(dir.path().join("rules.yml"), rules).unwrap();
@@ -130,18 +87,18 @@ impl Daemon {
         }
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap()
     }
 
     /// The last line of the log with this message.
-    fn logged(&self, message: &str) -> Option<Value> {
+    pub fn logged(&self, message: &str) -> Option<Value> {
         let log = self.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.rev().find(|line| line["msg"] == message)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -155,20 +112,20 @@ impl Daemon {
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    async fn status(&self) -> Value {
+    pub async fn status(&self) -> Value {
         serde_json::from_str(&self.get("/api/v1/status").await.1).unwrap()
     }
 
-    async fn ready(&mut self) {
+    pub async fn ready(&mut self) {
         self.eventually("readiness", async |daemon| (daemon.get("/-/ready").await.0 == 200).then_some(())).await;
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    async fn ended(&mut self) -> ExitStatus {
+    pub async fn ended(&mut self) -> ExitStatus {
         self.eventually("end", async |daemon| daemon.child.try_wait().unwrap()).await
     }
 }
@@ -196,13 +153,13 @@ fn pagerduty(fakes: &Fakes) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_layer_pages_once_through_reloads_and_resolves_once() {
-    let (service, target) = Service::start().await;
+    let service = Exporter::start(&["edge"]).await;
     let fakes = Fakes::start("/services/T/B/X", None).await;
-    let text = config(&target, &[("oncall", pagerduty(&fakes))]);
+    let text = config(&service.url(), &[("oncall", pagerduty(&fakes))]);
     let mut daemon = Daemon::start(&text).await;
     daemon.ready().await;
 
-    service.0.slow.store(true, SeqCst);
+    service.slow("edge", 100);
     daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
     let page = pages(&fakes)[0].clone();
     assert!(page.starts_with("trigger "), "{page}");
@@ -245,7 +202,7 @@ async fn a_slow_layer_pages_once_through_reloads_and_resolves_once() {
     daemon.eventually("evaluations", more).await;
     assert_eq!(pages(&fakes).len(), 1);
 
-    service.0.slow.store(false, SeqCst);
+    service.slow("edge", 0);
     daemon.eventually("resolve", async |_| (pages(&fakes).len() > 1).then_some(())).await;
     assert_eq!(pages(&fakes), [page, format!("resolve {key}")]);
 
@@ -256,10 +213,10 @@ async fn a_slow_layer_pages_once_through_reloads_and_resolves_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_out_of_sight_is_one_incident_until_it_is_back() {
-    let (service, target) = Service::start().await;
-    service.0.down.store(true, SeqCst);
+    let service = Exporter::start(&["edge"]).await;
+    service.down(true);
     let fakes = Fakes::start("/services/T/B/X", None).await;
-    let mut daemon = Daemon::start(&config(&target, &[("oncall", pagerduty(&fakes))])).await;
+    let mut daemon = Daemon::start(&config(&service.url(), &[("oncall", pagerduty(&fakes))])).await;
 
     daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
     let status = daemon.status().await;
@@ -275,7 +232,7 @@ async fn a_source_out_of_sight_is_one_incident_until_it_is_back() {
         .await;
     assert_eq!(pages(&fakes).len(), 1);
 
-    service.0.down.store(false, SeqCst);
+    service.down(false);
     daemon.eventually("end", async |_| (pages(&fakes).len() > 1).then_some(())).await;
     let pages = pages(&fakes);
     assert_eq!(pages.len(), 2);
@@ -285,14 +242,14 @@ async fn a_source_out_of_sight_is_one_incident_until_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_hangs_delays_no_other_and_no_stop() {
-    let (service, target) = Service::start().await;
+    let service = Exporter::start(&["edge"]).await;
     let fakes = Fakes::start("/services/T/B/X", None).await;
     fakes.fail(Kind::Webhook, Fault::Hang);
     let hook = format!("webhook: {{url: '{}/hook'}}", fakes.base);
-    let mut daemon = Daemon::start(&config(&target, &[("hook", hook), ("oncall", pagerduty(&fakes))])).await;
+    let mut daemon = Daemon::start(&config(&service.url(), &[("hook", hook), ("oncall", pagerduty(&fakes))])).await;
     daemon.ready().await;
 
-    service.0.slow.store(true, SeqCst);
+    service.slow("edge", 100);
     let hangs = || fakes.seen().iter().any(|seen| seen.kind == Kind::Webhook && seen.status.is_none());
     daemon.eventually("page", async |_| (hangs() && !pages(&fakes).is_empty()).then_some(())).await;
 
@@ -304,9 +261,9 @@ async fn a_receiver_that_hangs_delays_no_other_and_no_stop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_refuses_in_json() {
-    let (_service, target) = Service::start().await;
+    let service = Exporter::start(&["edge"]).await;
     let fakes = Fakes::start("/services/T/B/X", None).await;
-    let mut daemon = Daemon::start(&config(&target, &[("oncall", pagerduty(&fakes))])).await;
+    let mut daemon = Daemon::start(&config(&service.url(), &[("oncall", pagerduty(&fakes))])).await;
     let (code, body) = daemon.get("/nowhere").await;
     assert_eq!(
         (code, body.as_str()),

@@ -4,6 +4,7 @@
 mod config;
 mod daemon;
 mod engine;
+mod exporter;
 mod fakes;
 mod golden;
 mod history;
@@ -12,6 +13,7 @@ mod notify;
 mod oracle;
 mod quality;
 mod real;
+mod same_decisions;
 mod source;
 mod source_real;
 mod systemd;

@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::daemon::{RULES, Service, config};
+use crate::daemon::{RULES, config};
+use crate::exporter::Exporter;
 
 /// What root does in the box. Each line that fails ends it.
 const SCRIPT: &str = "
@@ -45,7 +46,7 @@ async fn the_unit_runs_under_systemd() {
         eprintln!("skipped: there is no {}", tool.display());
         return;
     }
-    let (_service, target) = Service::start().await;
+    let target = Exporter::start(&["edge"]).await.url();
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         std::fs::write(dir.path().join(name), text).unwrap();
