@@ -221,7 +221,7 @@ journeys:
         check(
             SloProbe { scrape_interval: Some(Duration::from_minutes(1)), ..good.clone() },
             Some(Duration::from_days(15)),
-            "  checkout/database  error    2 series, scraped each 1m, 30d of history\n      the period is 30d but the source keeps only 15d; keep more or shorten the\n      period\n      the short window of 'spike' (1m) holds fewer than two scrapes, which are 1m\n      apart\n      polled each 30s but scraped each 1m: most polls will see nothing new\n",
+            "  checkout/database  error    2 series, scraped each 1m, 30d of history\n      the period is 30d but the source keeps only 15d; keep more or shorten the\n      period\n      the short window of 'spike' (1m) holds fewer than two scrapes, which are\n      1m apart\n      polled each 30s but scraped each 1m: most polls will see nothing new\n",
         );
         check(
             SloProbe { earliest: Some(Timestamp::from_unix_s(1_772_366_400) - Duration::from_days(3)), ..good },
