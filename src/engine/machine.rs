@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::alert::{AlertKey, AlertRecord, RuleState};
-use super::counter::{Counter, LOOKBACK};
+use super::counter::{Counter, LOOKBACK, RETURN_WITHIN, Seen};
 use super::histogram::{Labels, SeriesId, Snapshot};
 use super::incident::{Incident, IncidentRecord};
 use super::notification::{HeldBack, Notification};
@@ -125,7 +125,8 @@ pub struct Engine {
     free_lines: Vec<u32>,
     /// By template.
     index: Vec<BTreeMap<Labels, Line>>,
-    lookback_polls: i64,
+    lookback_slots: i64,
+    return_within_polls: i64,
     quantiles: bool,
     /// How many polls were answered.
     polls: i64,
@@ -171,7 +172,8 @@ impl Engine {
             lines: Vec::new(),
             free_lines: Vec::new(),
             index: vec![BTreeMap::new(); spec.slos.len()],
-            lookback_polls: LOOKBACK.in_slots(spec.interval).max(1),
+            lookback_slots: LOOKBACK.in_slots(spec.interval).max(1),
+            return_within_polls: RETURN_WITHIN.in_slots(spec.interval).max(1),
             quantiles: true,
             polls: 0,
             newest_slot: None,
@@ -255,7 +257,7 @@ impl Engine {
         let number = slot.slot_number(self.spec.interval);
         let watching = self.newest_slot.is_some();
         self.polls += 1;
-        let poll = self.polls;
+        let now = Seen { poll: self.polls, slot: number };
         for (id, at) in &snapshot.rows {
             if !self.series[id.0 as usize].current {
                 self.take_over(*id);
@@ -265,8 +267,13 @@ impl Engine {
             let (at, layout) = (*at as usize, *layout as usize);
             let born_at_zero = watching && self.spec.slos[slo.template].new_series == NewSeries::Zero;
             let counts = &snapshot.counts[at..at + counter.buckets()];
-            if counter.advance(poll, counts, self.lookback_polls, born_at_zero, slo.sums_of(number, layout)) {
+            let before = counter.seen().filter(|seen| number - seen.slot > self.lookback_slots);
+            let counted_before = before.map(|before| (before.slot, slo.counted(layout)));
+            if counter.advance(now, counts, self.return_within_polls, born_at_zero, slo.sums_of(number, layout)) {
                 slo.note_measured(number, layout);
+                if let Some((last, counted)) = counted_before {
+                    slo.count_late(last, layout, counted);
+                }
             }
         }
         for slo in &mut self.slos {

@@ -167,6 +167,18 @@ impl Slo {
         &mut self.layouts[layout].sums
     }
 
+    /// Good and all requests that the series of `layout` have counted so far.
+    pub fn counted(&self, layout: usize) -> [f64; 2] {
+        let Layout { good, sums, .. } = &self.layouts[layout];
+        good.map_or([0.0; 2], |good| [good.count(sums), sums[sums.len() - 1]])
+    }
+
+    /// Puts what a series of `layout` counted since `counted` at the beginning of its absence, just after slot `last`.
+    pub fn count_late(&mut self, last: i64, layout: usize, counted: [f64; 2]) {
+        let now = self.counted(layout);
+        self.counters.raise_after(last, &[now[0] - counted[0], now[1] - counted[1], 0.0]);
+    }
+
     /// Notes that an increase of a series of `layout` was measured in `slot`.
     pub fn note_measured(&mut self, slot: i64, layout: usize) {
         if self.layouts[layout].good.is_ok() {
@@ -183,11 +195,10 @@ impl Slo {
             self.seen_slots += 1.0;
         }
         let mut row = [0.0, 0.0, self.seen_slots];
-        for layout in &mut self.layouts {
-            if let Ok(good) = layout.good {
-                row[GOOD] += good.count(&layout.sums);
-                row[TOTAL] += layout.sums[layout.sums.len() - 1];
-            }
+        for layout in 0..self.layouts.len() {
+            let [good, total] = self.counted(layout);
+            row[GOOD] += good;
+            row[TOTAL] += total;
         }
         if present || !self.counters.is_empty() {
             self.counters.push(slot, &row);

@@ -136,6 +136,27 @@ impl History {
         }
     }
 
+    /// Adds `by` to every row later than that of `slot`: it was counted then, and only came to be known now.
+    pub fn raise_after(&mut self, slot: i64, by: &[f64]) {
+        if self.is_empty() {
+            return;
+        }
+        for tier in 0..=self.last_tier {
+            let stride = 1 << tier;
+            let (youngest, oldest) = match tier {
+                0 => (0, self.exact_rows - 1),
+                _ => (EXACT_SLOTS << (tier - 1), (EXACT_SLOTS << tier) + stride - 1),
+            };
+            let from = (slot + 1).max(self.newest_slot - oldest).max(self.first_slot);
+            let mut raised = (from + stride - 1) >> tier << tier;
+            while raised <= self.newest_slot - youngest {
+                let at = self.offset(tier, raised);
+                self.rows[at..at + self.width].iter_mut().zip(by).for_each(|(column, by)| *column += by);
+                raised += stride;
+            }
+        }
+    }
+
     /// Where the row of `slot` starts in tier `tier`; `slot` is a multiple of the tier's stride.
     fn offset(&self, tier: u32, slot: i64) -> usize {
         let row = match tier {
@@ -277,6 +298,31 @@ mod tests {
         assert_eq!(history.at(Age::in_slots(900)), [7.0]);
         assert_eq!(history.at(Age::in_slots(99_999)), [7.0]);
         assert_eq!(history.newest(), [9.0]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_to_be_known_late_counts_from_then_on(
+            slots in 1i64..3000,
+            late in prop::collection::vec((0i64..3000, 1u32..100), 1..5),
+            ages in prop::collection::vec(0i64..3000, 1..20),
+        ) {
+            let mut history = History::new(1, 3000);
+            (0..=slots).for_each(|slot| history.push(slot, &[0.0]));
+            for (after, by) in &late {
+                history.raise_after(*after, &[f64::from(*by)]);
+            }
+            for age in ages {
+                let known_at = |slot: i64| -> f64 {
+                    let before = late.iter().filter(|(after, _)| *after < slot && slot > 0);
+                    before.map(|(_, by)| f64::from(*by)).sum()
+                };
+                let [found] = history.at(Age::in_slots(age));
+                let slack = if age <= EXACT_SLOTS { 0 } else { age / 100 };
+                let slot = (slots - age).max(0);
+                prop_assert!(known_at(slot - slack) <= found && found <= known_at(slot + slack), "age {}: {}", age, found);
+            }
+        }
     }
 
     #[test]

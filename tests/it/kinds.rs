@@ -11,8 +11,6 @@ pub struct Kind {
     pub name: &'static str,
     pub plan: Plan,
     pub between: Between,
-    /// Longer windows are not held to agree with Prometheus' own figures.
-    pub longest_window: Duration,
 }
 
 const LENGTH: Duration = Duration::from_hours(72);
@@ -21,7 +19,7 @@ impl Kind {
     fn new(name: &'static str, change: impl FnOnce(&mut Plan)) -> Self {
         let mut plan = two_layers();
         change(&mut plan);
-        Self { name, plan, between: Between::Refuse, longest_window: LENGTH }
+        Self { name, plan, between: Between::Refuse }
     }
 }
 
@@ -64,16 +62,15 @@ pub fn short_gaps() -> Kind {
     })
 }
 
-/// Half an hour without any samples, while all is well and while a layer is slow. The increase over such an absence
-/// does not count, while `rate` counts it in every window that reaches back before it.
+/// Half an hour without any samples, while all is well and while a layer is slow. What was counted meanwhile
+/// is known once the samples return.
 pub fn long_gaps() -> Kind {
     let minutes = Duration::from_minutes;
-    let kind = Kind::new("long gaps", |plan| {
+    Kind::new("long gaps", |plan| {
         for pod in pods(plan) {
             pod.gaps = [720, 1720, 3100].map(|start| (minutes(start), minutes(30))).to_vec();
         }
-    });
-    Kind { longest_window: minutes(30), ..kind }
+    })
 }
 
 pub fn idle_hours() -> Kind {

@@ -9,8 +9,8 @@
 //! - *The older edge of a long window* is read between thinned rows, up to 1% of its length apart: what lies between
 //!   two of them is taken to have come evenly.
 //! - *A series' first minutes.* `rate` stretches a counter that began inside the window back towards its zero.
-//! - *An absence longer than the lookback.* slowburn starts anew behind it. `rate` adds what the counter did meanwhile,
-//!   in windows that reach back before the gap.
+//! - *An absence longer than the lookback.* What the counter did meanwhile counts in windows that reach back before the
+//!   gap, as with `rate`, and in no others. While a window's edge crosses the gap the two differ.
 //!
 //! So every burn rate is compared twice: with `rate` over the same window, within 2%; and with `rate` over one scrape
 //! interval more, which sees the very same increases, within 0.2% (1% where the edge lies between thinned rows).
@@ -200,7 +200,7 @@ struct Figures {
     /// Burn rates within 2% of `rate`, in windows with at least ten increases. (Where one is missing
     /// from two, as over a minute, the chance of single requests decides.)
     burn: Share,
-    /// Burn rates that come from the same increases, in all windows up to that.
+    /// Burn rates that come from the same increases, in all windows.
     same_increases: Share,
     firing: Share,
 }
@@ -239,8 +239,8 @@ async fn compare(kind: &Kind) -> Figures {
     print(kind, &burns, &firings);
     let sum = |shares: &mut dyn Iterator<Item = Share>| shares.fold(Share::default(), Share::and);
     Figures {
-        burn: sum(&mut burns.range(Duration::from_minutes(5)..=kind.longest_window).map(|(_, [plain, _])| *plain)),
-        same_increases: sum(&mut burns.range(..=kind.longest_window).map(|(_, [_, same])| *same)),
+        burn: sum(&mut burns.range(Duration::from_minutes(5)..).map(|(_, [plain, _])| *plain)),
+        same_increases: sum(&mut burns.values().map(|[_, same]| *same)),
         firing: sum(&mut firings.into_values()),
     }
 }

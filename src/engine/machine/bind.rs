@@ -71,7 +71,7 @@ impl Engine {
         let (old, new) = (&self.series[old.0 as usize], &self.series[id.0 as usize]);
         let slo = &self.slos[new.slo as usize];
         let (old_layout, new_layout) = (old.layout as usize, new.layout as usize);
-        let recent = old.counter.last_poll().is_some_and(|last| self.polls - last <= self.lookback_polls);
+        let recent = old.counter.seen().is_some_and(|seen| self.polls - seen.poll <= self.return_within_polls);
         let counter = if recent && slo.same_good(old_layout, new_layout) {
             old.counter.with_bounds(slo.bounds(old_layout), slo.bounds(new_layout))
         } else {
@@ -114,9 +114,9 @@ impl Engine {
     /// Forgets series that were absent for longer than any return could matter. Ids bound before may be handed out
     /// anew, so call it before binding a poll's series, never between binding and stepping.
     pub fn forget_ended(&mut self) {
-        let oldest = self.polls - 12 * self.lookback_polls;
+        let oldest = self.polls - self.return_within_polls;
         let series = &self.series;
-        let ended = |id: SeriesId| series[id.0 as usize].counter.last_poll().is_some_and(|last| last < oldest);
+        let ended = |id: SeriesId| series[id.0 as usize].counter.seen().is_some_and(|seen| seen.poll < oldest);
         for index in &mut self.index {
             index.retain(|_, line| {
                 // The current one was seen last, so it is the last to go.
