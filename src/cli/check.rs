@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::units::show_ppm;
+use crate::config::units::{show_ns, show_ppm};
 use crate::config::{self, Config, Diagnostics, Loaded, ReceiverKind, Source};
 use crate::engine::sli::SloSpec;
 
@@ -75,7 +75,7 @@ fn summary(config: &Config) -> String {
 
 fn slo_line(slo: &SloSpec) -> String {
     let layer = slo.layer.as_deref().unwrap_or("(whole journey)");
-    let budget = format!("{}ms", slo.budget_s * 1e3);
+    let budget = show_ns((slo.budget_s * 1e9).round() as u64);
     let rules: Vec<&str> = slo.rules.iter().map(|rule| rule.name.as_str()).collect();
     let rules = if rules.is_empty() { "no rules".to_owned() } else { rules.join(" ") };
     let by = if slo.by.is_empty() { String::new() } else { format!(" by {}", slo.by.join(", ")) };

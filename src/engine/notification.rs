@@ -96,7 +96,8 @@ pub struct AlertFacts {
     pub bad_events: f64,
     /// Share of the slow requests of all of the incident's layers in that window that are this layer's.
     pub share_of_slow: f64,
-    /// p50, p95 and p99 in seconds over the last minutes; `None` without traffic or without all bounds.
+    /// p50, p95 and p99 in seconds over the shortest long window of a rule, at most ten minutes; `None` without traffic
+    /// or without all bounds.
     pub quantiles_s: Option<[f64; 3]>,
     pub budget_s: f64,
     pub objective_ppm: u32,

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::histogram::Labels;
 use super::rule::{Limit, Rule};
-use super::sli::{Between, Good, Misfit, SloSpec, Traffic, quantile_s};
+use super::sli::{Good, Misfit, SloSpec, Traffic, quantile_s};
 use super::time::{Duration, Timestamp};
 use super::window::{Age, History};
 
-/// Quantiles in messages and status are those of the last ten minutes.
-pub const QUANTILE_WINDOW: Duration = Duration::from_minutes(10);
+/// Quantiles in messages and status look back over the shortest long window of the SLO's rules, and no further than this.
+const LONGEST_MESSAGE_WINDOW: Duration = Duration::from_minutes(10);
 
 /// An SLO whose histograms come in more shapes than this is misconfigured; further shapes are refused.
 pub const MAX_LAYOUTS: usize = 8;
@@ -118,7 +118,7 @@ impl Slo {
             seen_slots: 0.0,
             present_slot: i64::MIN,
             measured_slot: i64::MIN,
-            quantile_age: Age::in_slots(QUANTILE_WINDOW.in_slots(interval)),
+            quantile_age: Age::in_slots(message_window(spec).in_slots(interval)),
         }
     }
 
@@ -279,7 +279,7 @@ impl Slo {
         }
     }
 
-    /// p50, p95 and p99 of the last ten minutes, in seconds.
+    /// p50, p95 and p99 over the last minutes, in seconds: over the shortest long window of a rule, at most ten minutes.
     pub fn quantiles_s(&self) -> Option<[f64; 3]> {
         let quantile = |q| self.quantile_s(q, self.quantile_age);
         Some([quantile(0.5)?, quantile(0.95)?, quantile(0.99)?])
@@ -338,16 +338,16 @@ fn merge(layouts: &mut [(&Arc<[f64]>, Vec<f64>)]) -> (Vec<f64>, Vec<f64>) {
     (bounds, counts)
 }
 
+/// What messages' quantiles look back over: what paged stands out in them.
+fn message_window(spec: &SloSpec) -> Duration {
+    spec.rules.iter().filter_map(|rule| rule.limit.long_window()).fold(LONGEST_MESSAGE_WINDOW, Duration::min)
+}
+
 /// The window that quantiles need rows for: the messages' own, and the longest of a latency rule.
 pub fn quantile_window(spec: &SloSpec) -> Duration {
     let asked = spec.rules.iter().filter_map(|rule| match rule.limit {
         Limit::Latency { over, .. } => Some(over),
         _ => None,
     });
-    asked.fold(QUANTILE_WINDOW, Duration::max)
-}
-
-/// Bounds around the budget that a source must hand over for `spec`, where it need not hand over all.
-pub fn needs_all_bounds(spec: &SloSpec) -> bool {
-    spec.between != Between::Refuse || spec.rules.iter().any(|rule| matches!(rule.limit, Limit::Latency { .. }))
+    asked.fold(message_window(spec), Duration::max)
 }

@@ -61,7 +61,7 @@ pub struct SloView {
     pub budget_remaining: f64,
     /// Share of the period that was seen.
     pub coverage: f64,
-    /// p50, p95 and p99 of the last ten minutes.
+    /// p50, p95 and p99 over the shortest long window of a rule, at most ten minutes.
     pub quantiles_ms: Option<[f64; 3]>,
     /// Every window a rule looks at, shortest first.
     pub windows: Vec<WindowView>,

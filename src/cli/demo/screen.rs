@@ -1,6 +1,6 @@
 //! The terminal view, drawn anew each second: what every layer does, and what slowburn tells whom.
 
-use crate::engine::incident::Reason;
+use crate::engine::notification::Reason;
 use crate::engine::rule::Stage;
 
 use super::line::{Line, Paint, wrap};

@@ -5,7 +5,7 @@ use super::script::Kind;
 use super::story::{Event, Told};
 use super::*;
 use crate::engine::histogram::Poll;
-use crate::engine::incident::Reason;
+use crate::engine::notification::Reason;
 use crate::engine::rule::Stage;
 
 const START: Timestamp = Timestamp::from_unix_s(1_772_366_400);

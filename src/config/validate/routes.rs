@@ -6,7 +6,7 @@ use crate::config::decode::{Field, Findings, Spanned, clipped};
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::raw;
 use crate::config::types::Repeat;
-use crate::engine::incident::{Matcher, Route};
+use crate::engine::route::{Matcher, Route};
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::Duration;
 
