@@ -1,6 +1,6 @@
 //! The daemon as its users run it: the real program, signals and HTTP, services scraped on loopback.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -55,10 +55,15 @@ impl Daemon {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("slowburn.yml"), config).unwrap();
         std::fs::write(dir.path().join("rules.yml"), rules).unwrap();
+        Self::start_in(dir, "slowburn.yml").await
+    }
+
+    /// `config` is a file in `dir`.
+    pub async fn start_in(dir: TempDir, config: &str) -> Self {
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_slowburn"))
             .args(["run", "--log-format", "json", "--config"])
-            .arg(dir.path().join("slowburn.yml"))
+            .arg(dir.path().join(config))
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -72,7 +77,7 @@ impl Daemon {
     }
 
     /// Asks until there is something.
-    async fn eventually<T>(&mut self, what: &str, mut ask: impl AsyncFnMut(&mut Self) -> Option<T>) -> T {
+    pub async fn eventually<T>(&mut self, what: &str, mut ask: impl AsyncFnMut(&mut Self) -> Option<T>) -> T {
         let asked = async {
             loop {
                 if let Some(found) = ask(self).await {
@@ -135,6 +140,20 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What the program prints; it must succeed.
+pub fn slowburn(command: &str, config: &Path, args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_slowburn"))
+        .args([command, "--config"])
+        .arg(config)
+        .args(args)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.success(), "{command}: {}\n{stdout}{stderr}", output.status);
+    stdout
 }
 
 /// Reason and incident of every PagerDuty event that was accepted.

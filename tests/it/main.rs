@@ -4,6 +4,7 @@
 mod config;
 mod daemon;
 mod engine;
+mod example;
 mod exporter;
 mod fakes;
 mod golden;

@@ -2,13 +2,11 @@
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, slowburn};
 use crate::exporter::Exporter;
 use crate::fakes::{Fakes, Kind};
 use crate::real::Prometheus;
@@ -217,20 +215,6 @@ fn decoys(base: &str) -> [String; 2] {
         format!("{{name: oncall, pagerduty: {{routing_key: {key}, url: '{base}/v2/enqueue'}}}}"),
         format!("{{name: team, slack: {{webhook_url: '{base}/services/T/B/X'}}}}"),
     ]
-}
-
-/// What the program prints; it must succeed.
-fn slowburn(command: &str, config: &Path, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_slowburn"))
-        .args([command, "--config"])
-        .arg(config)
-        .args(args)
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap();
-    let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    assert!(output.status.success(), "{command}: {}\n{stdout}{stderr}", output.status);
-    stdout
 }
 
 fn notification(told: &Value) -> String {
