@@ -53,13 +53,17 @@ fn summary(config: &Config) -> String {
         Source::Scrape(scrape) => scrape.targets.join(", "),
     };
     let _ = writeln!(out, "The configuration is sound: {} polled every {}.", source, config.spec.interval);
-    let mut journey = "";
-    for slo in &config.spec.slos {
-        if slo.journey != journey {
-            let _ = writeln!(out, "\n{}", slo.journey);
-            journey = &slo.journey;
+    for slos in config.spec.slos.chunk_by(|a, b| a.journey == b.journey) {
+        let _ = writeln!(out, "\n{}", slos[0].journey);
+        let rules = |slo: &SloSpec| slo.rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>();
+        for same in slos.chunk_by(|a, b| rules(a) == rules(b)) {
+            for slo in same {
+                let _ = writeln!(out, "{}", slo_line(slo));
+            }
+            let rules = rules(&same[0]).join(" ");
+            let rules = if rules.is_empty() { "no rules".to_owned() } else { format!("rules: {rules}") };
+            let _ = writeln!(out, "{}", indented("    ", &rules));
         }
-        let _ = writeln!(out, "{}", slo_line(slo));
     }
     out.push('\n');
     for receiver in &config.receivers {
@@ -76,9 +80,20 @@ fn summary(config: &Config) -> String {
 fn slo_line(slo: &SloSpec) -> String {
     let layer = slo.layer.as_deref().unwrap_or("(whole journey)");
     let budget = show_ns((slo.budget_s * 1e9).round() as u64);
-    let rules: Vec<&str> = slo.rules.iter().map(|rule| rule.name.as_str()).collect();
-    let rules = if rules.is_empty() { "no rules".to_owned() } else { rules.join(" ") };
     let by = if slo.by.is_empty() { String::new() } else { format!(" by {}", slo.by.join(", ")) };
     let objective = show_ppm(slo.objective_ppm);
-    format!("  {layer:<16} {objective:>7} within {budget:<8} over {}{by}: {rules}", slo.period)
+    format!("  {layer:<16} {objective:>7} within {budget:<8} over {}{by}", slo.period)
+}
+
+/// Text in lines at most 80 columns wide, as far as its words allow.
+fn indented(indent: &str, text: &str) -> String {
+    let mut lines = vec![indent.to_owned()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line == indent => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= 80 => *line = format!("{line} {word}"),
+            _ => lines.push(format!("{indent}{word}")),
+        }
+    }
+    lines.join("\n")
 }

@@ -26,6 +26,7 @@ pub const COULD_NOT_RUN: u8 = 2;
 /// SLO burn-rate alerting on latency budgets
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "New here? 'slowburn demo' shows it all in a minute, without a configuration.")]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

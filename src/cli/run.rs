@@ -16,10 +16,10 @@ pub struct Run {
     #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
     config: PathBuf,
     /// How logs are written to stderr
-    #[arg(long, value_enum, default_value_t = LogFormat::Logfmt)]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Logfmt)]
     log_format: LogFormat,
     /// The least level that is logged
-    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info)]
     log_level: LogLevel,
 }
 

@@ -58,9 +58,10 @@ pub async fn replay(
 ) -> Result<Document, ReplayError> {
     let Source::Prometheus(source) = &config.source else { return Err(ReplayError::NoHistory) };
     let interval = config.spec.interval;
+    let empty = ReplayError::EmptyRange { from, to, interval };
     let (from, to) = (from.align_up(interval), to.align_down(interval));
     if from > to {
-        return Err(ReplayError::EmptyRange { from, to, interval });
+        return Err(empty);
     }
     let plan = Arc::new(Plan::new(&config.spec.slos, &config.selectors));
     let prometheus = Prometheus::new(source, plan)?;

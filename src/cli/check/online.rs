@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::indented;
 use crate::cli::{FINE, FOUND};
 use crate::clock::Clock;
 use crate::config::{Config, Source};
@@ -18,6 +19,9 @@ use crate::source::scrape::Scrape;
 
 /// For all questions together.
 const DEADLINE: Duration = Duration::from_minutes(1);
+
+/// Of what is said about an SLO.
+const INDENT: &str = "      ";
 
 pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let now = Clock.now();
@@ -129,6 +133,7 @@ fn young(slo: &SloSpec, found: &SloProbe, now: Timestamp) -> Option<String> {
 fn show(config: &Config, probe: &Probe, findings: &[Vec<Finding>], now: Timestamp) -> String {
     let mut out = String::from("\nAsked the source:\n");
     let places: Vec<String> = config.spec.slos.iter().map(SloSpec::place).collect();
+    let common = common(findings);
     let width = places.iter().map(String::len).max().unwrap_or(0);
     for ((place, found), findings) in places.iter().zip(&probe.slos).zip(findings) {
         let verdict = match findings.iter().map(|finding| finding.severity).min_by_key(|severity| *severity as u8) {
@@ -137,14 +142,30 @@ fn show(config: &Config, probe: &Probe, findings: &[Vec<Finding>], now: Timestam
             Some(Severity::Error) => "error",
         };
         let _ = writeln!(out, "  {place:<width$}  {verdict:<7}  {}", known(found, now));
-        for finding in findings {
-            let _ = writeln!(out, "{}", wrapped(&finding.text));
+        for finding in findings.iter().filter(|finding| !common.contains(finding)) {
+            let _ = writeln!(out, "{}", indented(INDENT, &finding.text));
         }
+    }
+    if !common.is_empty() {
+        let _ = writeln!(out, "  all of them");
+    }
+    for finding in common {
+        let _ = writeln!(out, "{}", indented(INDENT, &finding.text));
     }
     for warning in &probe.warnings {
         let _ = writeln!(out, "  the source warns: {warning}");
     }
     out
+}
+
+/// What is found of every SLO, where there are several: worth saying once.
+fn common(findings: &[Vec<Finding>]) -> Vec<&Finding> {
+    match findings {
+        [first, rest @ ..] if !rest.is_empty() => {
+            first.iter().filter(|finding| rest.iter().all(|others| others.contains(finding))).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// What was found, in a few words.
@@ -153,21 +174,6 @@ fn known(found: &SloProbe, now: Timestamp) -> String {
     parts.extend(found.scrape_interval.map(|apart| format!("scraped each {apart}")));
     parts.extend(found.earliest.map(|at| format!("{} of history", now.since(at).coarse())));
     parts.join(", ")
-}
-
-/// Indented under its SLO, at most 80 columns wide.
-fn wrapped(text: &str) -> String {
-    const INDENT: &str = "      ";
-    let mut lines = vec![INDENT.to_string()];
-    for word in text.split(' ') {
-        let line = lines.last_mut().filter(|line| line.len() + 1 + word.len() <= 80 || line.as_str() == INDENT);
-        match line {
-            Some(line) if line.as_str() == INDENT => line.push_str(word),
-            Some(line) => *line = format!("{line} {word}"),
-            None => lines.push(format!("{INDENT}{word}")),
-        }
-    }
-    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -196,6 +202,16 @@ journeys:
         let shown = show(&config, &probe, &judge(&config, &probe, now), now);
         assert_eq!(shown.trim_start_matches("\nAsked the source:\n"), expected);
         assert!(shown.lines().all(|line| line.len() <= 80), "{shown}");
+    }
+
+    #[test]
+    fn what_is_true_of_all_is_said_once() {
+        let finding = |text: &str| Finding { severity: Severity::Warning, text: text.to_owned() };
+        let (ours, mine) = (finding("ours"), finding("mine"));
+        let all = [vec![ours.clone(), mine.clone()], vec![ours.clone()]];
+        assert_eq!(common(&all), [&ours]);
+        assert!(common(&all[..1]).is_empty(), "one SLO is told all that is its own");
+        assert!(common(&[vec![mine], vec![]]).is_empty());
     }
 
     #[test]

@@ -207,11 +207,12 @@ fn wrapped(line: &str) -> String {
 
 /// Three digits of a number.
 fn short(n: f64) -> String {
-    match n.abs() {
-        n_abs if n_abs >= 100.0 => format!("{n:.0}"),
+    let text = match n.abs() {
+        n_abs if n_abs >= 100.0 => return format!("{n:.0}"),
         n_abs if n_abs >= 10.0 => format!("{n:.1}"),
-        _ => format!("{n:.2}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-    }
+        _ => format!("{n:.2}"),
+    };
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn time_of_day(at: &str) -> &str {
