@@ -63,16 +63,8 @@ pub struct Demo {
 
 pub fn run(args: &Demo) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match runtime.block_on(watch(args, Clock)) {
-        Ok(()) => Ok(super::FINE.into()),
-        // Whoever read along has seen enough.
-        Err(error) if is_broken_pipe(&error) => Ok(super::FINE.into()),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    runtime.block_on(watch(args, Clock))?;
+    Ok(super::FINE.into())
 }
 
 /// Runs until somebody ends it or the time is up.

@@ -63,3 +63,10 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Schema => schema::run(),
     }
 }
+
+/// Whether a command ended because nobody reads its output any more.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind =
+        |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    error.chain().any(|cause| kind(cause) == Some(std::io::ErrorKind::BrokenPipe))
+}

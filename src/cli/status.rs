@@ -1,6 +1,7 @@
 //! `slowburn status`: what a running daemon sees, says and could not say. Exit code 1 while something fires.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -38,9 +39,9 @@ pub fn run(args: &Status) -> anyhow::Result<ExitCode> {
     let answer: Answer = serde_json::from_slice(&body).context("the answer is not that of a slowburn daemon")?;
     if args.json {
         let value: serde_json::Value = serde_json::from_slice(&body)?;
-        anstream::println!("{value:#}");
+        writeln!(anstream::stdout(), "{value:#}")?;
     } else {
-        anstream::print!("{}", show::text(&answer));
+        anstream::stdout().write_all(show::text(&answer).as_bytes())?;
     }
     let quiet = answer.alerts.is_empty() && answer.incidents.is_empty();
     Ok(if quiet { super::FINE } else { super::FOUND }.into())

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use crate::engine::alert::AlertRecord;
 use crate::engine::histogram::Labels;
 use crate::engine::notification::Reason;
 use crate::engine::rule::{Stage, Urgency};
@@ -80,9 +81,10 @@ impl Document {
         let weeks = (self.to.since(self.from).secs() / 604_800.0).max(1e-9);
         let per_week =
             if weeks >= 1.0 { format!(" ({:.1} pages a week)", pages as f64 / weeks) } else { String::new() };
-        writeln!(f, "  {} incidents, {pages} pages, {tickets} tickets and warnings{per_week}", self.incidents.len())?;
+        let incidents = self.incidents.len();
+        writeln!(f, "  Incidents: {incidents}; told as new: {pages} pages, {tickets} warnings and tickets{per_week}")?;
         for (rule, (alerts, longest)) in self.by_rule() {
-            writeln!(f, "  {rule:<16} {alerts:>5} alerts, the longest {}", longest.coarse())?;
+            writeln!(f, "    {alerts:>10} alerts of {rule}, the longest {}", longest.coarse())?;
         }
         let held = &self.held_back;
         let reasons = [
@@ -121,13 +123,20 @@ impl Document {
         news.len()
     }
 
-    /// Alerts at their worst stage and the longest of them, by rule.
+    /// Alerts and the longest of them, by rule. An alert that went from stage to stage is one.
     fn by_rule(&self) -> BTreeMap<&str, (usize, Duration)> {
+        let mut alerts: Vec<&AlertRecord> = self.alerts.iter().collect();
+        let whose = |alert: &AlertRecord| (alert.journey.clone(), alert.layer.clone(), alert.labels.clone());
+        alerts.sort_by_cached_key(|alert| (alert.rule.clone(), whose(alert), alert.fired_at));
+        let same = |a: &&AlertRecord, b: &&AlertRecord| {
+            a.rule == b.rule && whose(a) == whose(b) && a.ended_at == Some(b.fired_at)
+        };
         let mut rules: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
-        for alert in &self.alerts {
-            let (count, longest) = rules.entry(&alert.rule).or_default();
+        for stages in alerts.chunk_by(same) {
+            let (first, last) = (stages[0], stages[stages.len() - 1]);
+            let (count, longest) = rules.entry(&first.rule).or_default();
             *count += 1;
-            *longest = (*longest).max(alert.ended_at.unwrap_or(self.to).since(alert.fired_at));
+            *longest = (*longest).max(last.ended_at.unwrap_or(self.to).since(first.fired_at));
         }
         rules
     }

@@ -1,6 +1,7 @@
 //! `check --online`: whether the source has what the configuration relies on.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
     let probe = runtime.block_on(ask(config, now)).context("the source cannot be asked")?;
     let findings = judge(config, &probe, now);
-    anstream::print!("{}", show(config, &probe, &findings, now));
+    anstream::stdout().write_all(show(config, &probe, &findings, now).as_bytes())?;
     let broken = findings.iter().flatten().any(|finding| finding.severity == Severity::Error);
     Ok(if broken { FOUND } else { FINE }.into())
 }
