@@ -196,7 +196,14 @@ impl AlertFacts {
                 format!("error budget burns {:.1}x too fast over {long}", self.burn_long)
             }
             Limit::BudgetConsumed { .. } => {
-                format!("{:.1}% of the {period} error budget is spent", 100.0 * (1.0 - self.budget_remaining))
+                let spent = 100.0 * (1.0 - self.budget_remaining);
+                if self.period_coverage >= 0.9 {
+                    format!("{spent:.1}% of the {period} error budget is spent")
+                } else {
+                    // What was not seen is not judged, and that it was not is said.
+                    let seen = period.times(self.period_coverage).coarse();
+                    format!("{spent:.1}% of the error budget is spent ({seen} of {period} seen)")
+                }
             }
             Limit::Exhaustion { .. } => match self.exhausted_in {
                 Some(left) => format!("the {period} error budget is gone in {} at this rate", left.coarse()),

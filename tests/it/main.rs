@@ -14,6 +14,7 @@ mod notify;
 mod oracle;
 mod quality;
 mod real;
+mod replay;
 mod same_decisions;
 mod source;
 mod source_real;
