@@ -253,3 +253,155 @@ fn backoff(id: &str, attempt: u32) -> Duration {
     let spread = (stable_hash(&[id, &attempt.to_string()]) % 1000) as i64;
     Duration::from_ms(doubled - doubled * spread / 4000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::rule::{Stage, Urgency};
+    use proptest::prelude::*;
+
+    const START: Timestamp = Timestamp::from_unix_s(1_772_366_400);
+
+    fn outbox() -> Outbox {
+        let receiver = |name: &str, fallback| ReceiverSpec { name: name.into(), fallback };
+        Outbox::new(vec![receiver("oncall", Some(1)), receiver("team", None)])
+    }
+
+    fn notification(number: usize, receiver: usize, incident: u8, reason: Reason) -> Notification {
+        Notification {
+            id: format!("sb-{number}"),
+            at: START,
+            receiver,
+            reason,
+            incident: format!("journey-{incident}"),
+            journey: Some(format!("journey-{incident}")),
+            owner: None,
+            runbook: None,
+            group: Default::default(),
+            stage: Stage::Critical,
+            urgency: if incident % 2 == 0 { Urgency::Page } else { Urgency::Ticket },
+            opened_at: START,
+            resolved_at: None,
+            alerts: Vec::new(),
+            detail: None,
+            summary: String::new(),
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// The incident changes: opens, goes on, or resolves, as its state allows.
+        Change {
+            incident: u8,
+            resolve: bool,
+        },
+        /// The oldest send under way ends.
+        Settle(Outcome),
+        Wait {
+            s: i64,
+        },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let retry = Outcome::Retry { after: None, why: "503".into() };
+        let later = Outcome::Retry { after: Some(Duration::from_secs(40)), why: "429".into() };
+        prop_oneof![
+            3 => (0u8..4, any::<bool>()).prop_map(|(incident, resolve)| Step::Change { incident, resolve }),
+            4 => prop_oneof![Just(Outcome::Delivered), Just(retry), Just(later)].prop_map(Step::Settle),
+            2 => (1i64..120).prop_map(|s| Step::Wait { s }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever a receiver answers and however often, it hears of every incident, first that it opened, and in the
+        /// end how it stands.
+        #[test]
+        fn order_and_the_newest_state_survive_any_receiver(steps in prop::collection::vec(step(), 1..120)) {
+            let (mut outbox, mut now) = (outbox(), START);
+            let mut open = [false; 4];
+            let mut decided = [None; 4];
+            let mut under_way: VecDeque<Delivery> = VecDeque::new();
+            let mut heard: BTreeMap<String, Vec<Reason>> = BTreeMap::new();
+            let mut number = 0;
+            for step in steps.into_iter().chain((0..400).map(|_| Step::Settle(Outcome::Delivered))) {
+                match step {
+                    Step::Change { incident, resolve } => {
+                        let at = usize::from(incident);
+                        let reason = match (open[at], resolve) {
+                            (false, _) => Reason::Opened,
+                            (true, true) => Reason::Resolved,
+                            (true, false) => Reason::Escalated,
+                        };
+                        open[at] = reason != Reason::Resolved;
+                        decided[at] = Some(open[at]);
+                        number += 1;
+                        outbox.push(now, notification(number, 0, incident, reason));
+                    }
+                    Step::Settle(outcome) => match under_way.pop_front() {
+                        Some(sent) => {
+                            if outcome == Outcome::Delivered {
+                                let told = &sent.notification;
+                                heard.entry(told.incident.clone()).or_default().push(told.reason);
+                            }
+                            outbox.settle(now, &sent.notification.id, outcome);
+                        }
+                        None => now = outbox.wake_at().map_or(now, |at| at.max(now)),
+                    },
+                    Step::Wait { s } => now += Duration::from_secs(s),
+                }
+                under_way.extend(outbox.due(now));
+                prop_assert!(under_way.len() <= MAX_IN_FLIGHT);
+            }
+            prop_assert_eq!(outbox.pending(0), 0);
+            for (incident, decided) in decided.iter().enumerate() {
+                let heard = heard.get(&format!("journey-{incident}")).cloned().unwrap_or_default();
+                prop_assert_eq!(heard.last().map(|reason| *reason != Reason::Resolved), *decided);
+                let mut firing = false;
+                for reason in heard {
+                    prop_assert!(firing || reason == Reason::Opened, "{:?} came first", reason);
+                    firing = reason != Reason::Resolved;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pages_go_before_tickets() {
+        let mut outbox = outbox();
+        for incident in [1, 3, 5, 7, 0] {
+            outbox.push(START, notification(usize::from(incident), 0, incident, Reason::Opened));
+        }
+        let first = &outbox.due(START)[0].notification;
+        assert_eq!((first.urgency, first.incident.as_str()), (Urgency::Page, "journey-0"));
+    }
+
+    #[test]
+    fn retries_wait_longer_each_time_and_are_given_up() {
+        let (mut outbox, mut now) = (outbox(), START);
+        outbox.push(now, notification(1, 1, 0, Reason::Opened));
+        let mut waits_s = Vec::new();
+        while let Some(at) = outbox.wake_at() {
+            waits_s.push(at.since(now).secs());
+            now = now.max(at);
+            for delivery in outbox.due(now) {
+                assert_eq!(delivery.notification.id, "sb-1", "the id is constant over retries");
+                outbox.settle(now, "sb-1", Outcome::Retry { after: None, why: "503".into() });
+            }
+        }
+        assert!(waits_s[1..9].windows(2).all(|pair| pair[0] < pair[1]), "{waits_s:?}");
+        assert!(waits_s.iter().all(|wait_s| *wait_s <= 300.0), "{waits_s:?}");
+        assert_eq!(now.since(START).coarse(), GIVE_UP_AFTER);
+        assert_eq!(outbox.dead_letters().count(), 1);
+    }
+
+    #[test]
+    fn a_flood_stays_bounded_and_says_what_gave_way() {
+        let mut outbox = outbox();
+        for number in 0..MAX_PENDING + 5 {
+            let incident = format!("journey-{number}");
+            outbox.push(START, Notification { incident, ..notification(number, 1, 1, Reason::Opened) });
+        }
+        assert_eq!(outbox.pending(1), MAX_PENDING);
+        assert_eq!(outbox.dead_letters().count(), 5);
+    }
+}
