@@ -27,7 +27,7 @@ impl Document {
     fn heading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let length = self.to.since(self.from).coarse();
         let interval = Duration::from_ms((self.interval_s * 1000.0) as i64);
-        writeln!(f, "Replay of {length}, {} to {}", minute(self.from), minute(self.to))?;
+        writeln!(f, "Replay of {length}, {} to {}", time(self.from), time(self.to))?;
         writeln!(f, "{} slots of {interval} evaluated; nothing was sent.", grouped(self.evaluations))
     }
 
@@ -44,6 +44,13 @@ impl Document {
             let objective = format!("{}%", f64::from(slo.objective_ppm) / 1e4);
             let budget = format!("{}ms", slo.budget_ms);
             let spent = if slo.events == 0 { "-".into() } else { format!("{:.1}%", slo.budget_consumed * 100.0) };
+            // A longer name stands above its figures.
+            let place = if place.chars().count() > width {
+                writeln!(f, "  {place}")?;
+                ""
+            } else {
+                place
+            };
             writeln!(f, "  {place:<width$}  {budget:>9} {objective:>9} {:>14} {spent:>9}", grouped(slo.events))?;
         }
         Ok(())
@@ -143,7 +150,7 @@ impl Document {
 }
 
 fn same_news(a: &NotificationSummary, b: &NotificationSummary) -> bool {
-    (a.at, a.reason, &a.incident, &a.summary) == (b.at, b.reason, &b.incident, &b.summary)
+    (a.at, mark(a), &a.incident, &a.summary) == (b.at, mark(b), &b.incident, &b.summary)
 }
 
 fn mark(told: &NotificationSummary) -> &'static str {
@@ -170,10 +177,11 @@ fn place(journey: &str, layer: Option<&str>, labels: &Labels) -> String {
     place
 }
 
-/// `2026-03-01 12:00 UTC`.
-fn minute(at: Timestamp) -> String {
+/// `2026-03-01 12:00 UTC`, with seconds if there are any.
+fn time(at: Timestamp) -> String {
     let text = at.to_string();
-    format!("{} {} UTC", &text[..10], &text[11..16])
+    let clock = text[11..19].strip_suffix(":00").unwrap_or(&text[11..19]);
+    format!("{} {clock} UTC", &text[..10])
 }
 
 /// `1,234,567`.
@@ -206,4 +214,17 @@ fn wrapped(f: &mut fmt::Formatter<'_>, head: &str, text: &str) -> fmt::Result {
         empty = false;
     }
     writeln!(f, "{line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_counts() {
+        let at = Timestamp::from_unix_s(1_772_366_400);
+        assert_eq!(time(at), "2026-03-01 12:00 UTC");
+        assert_eq!(time(at + Duration::from_secs(5)), "2026-03-01 12:00:05 UTC");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
 }
