@@ -279,7 +279,7 @@ mod tests {
             runbook: None,
             group: Default::default(),
             stage: Stage::Critical,
-            urgency: if incident % 2 == 0 { Urgency::Page } else { Urgency::Ticket },
+            urgency: if incident.is_multiple_of(2) { Urgency::Page } else { Urgency::Ticket },
             opened_at: START,
             resolved_at: None,
             alerts: Vec::new(),
