@@ -147,8 +147,8 @@ struct Alert {
 struct Incident {
     key: String,
     opened_at: String,
-    worst_stage: String,
-    worst_urgency: String,
+    stage: String,
+    urgency: String,
     alerts: usize,
 }
 

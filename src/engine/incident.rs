@@ -32,6 +32,10 @@ pub struct IncidentRecord {
     pub journey: Option<String>,
     pub opened_at: Timestamp,
     pub resolved_at: Option<Timestamp>,
+    /// The worst of the alerts that stand, or that stood last.
+    pub stage: Stage,
+    pub urgency: Urgency,
+    /// The worst it ever came to.
     pub worst_stage: Stage,
     pub worst_urgency: Urgency,
     /// Rules of SLOs that took part.
@@ -88,6 +92,8 @@ impl Incident {
             journey: identity.journey.clone(),
             opened_at: now,
             resolved_at: None,
+            stage: level.0,
+            urgency: level.1,
             worst_stage: level.0,
             worst_urgency: level.1,
             alerts: 0,
@@ -111,6 +117,9 @@ impl Incident {
                 joined += 1;
             }
             self.worsen(alert.level);
+        }
+        if let Some(level) = standing.iter().map(|alert| alert.level).max() {
+            (self.record.stage, self.record.urgency) = level;
         }
         self.record.alerts = self.members.len();
         if standing.is_empty() {

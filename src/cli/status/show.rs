@@ -108,7 +108,7 @@ fn alerts(answer: &Answer) -> String {
 
 fn incidents(answer: &Answer) -> String {
     let lines = answer.incidents.iter().map(|incident| {
-        let level = level(&incident.worst_stage, &incident.worst_urgency);
+        let level = level(&incident.stage, &incident.urgency);
         let alerts = if incident.alerts == 1 { "1 alert".into() } else { format!("{} alerts", incident.alerts) };
         format!("{level}  {}  {alerts}, since {}", incident.key, incident.opened_at)
     });

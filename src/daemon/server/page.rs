@@ -75,8 +75,8 @@ fn incidents(status: &Status) -> Markup {
         section.incidents {
             h2 { "Incidents" }
             @for incident in &status.view.incidents {
-                article class=(incident.worst_stage.as_str()) {
-                    h3 { (incident.key) " " small { (incident.worst_stage.as_str()) " " (incident.worst_urgency.as_str()) } }
+                article class=(incident.stage.as_str()) {
+                    h3 { (incident.key) " " small { (incident.stage.as_str()) " " (incident.urgency.as_str()) } }
                     p { "since " time { (incident.opened_at) } }
                     ul {
                         @for alert in status.view.alerts.iter().filter(|alert| Some(&alert.journey) == incident.journey.as_ref()) {
