@@ -85,6 +85,16 @@ pub struct Incident {
     pub detail: Option<String>,
 }
 
+impl Thread {
+    /// Over is a thread without alerts, and one that paged once only tickets are left: whoever was woken hears that it
+    /// is over, and neither they nor their pager take the next page for part of an old ticket.
+    fn is_over(&self, alerts: &[(&Standing, Destination)]) -> bool {
+        let paged = self.worst == (Stage::Critical, Urgency::Page);
+        let pages = alerts.iter().any(|(alert, _)| alert.level.1 == Urgency::Page);
+        alerts.is_empty() || paged && !pages
+    }
+}
+
 impl Incident {
     pub fn open(now: Timestamp, identity: Identity, level: Level) -> Self {
         let record = IncidentRecord {
@@ -146,10 +156,20 @@ impl Incident {
             }
         }
         let mut notifications = Vec::new();
-        let silent: Vec<usize> = self.threads.keys().filter(|to| !by_receiver.contains_key(to)).copied().collect();
-        for receiver in silent {
-            if let Some(thread) = self.threads.remove(&receiver) {
+        let none = Vec::new();
+        let over = self.threads.iter().filter(|(to, thread)| thread.is_over(by_receiver.get(to).unwrap_or(&none)));
+        let over: Vec<usize> = over.map(|(to, _)| *to).collect();
+        for receiver in over {
+            if let Some(mut thread) = self.threads.remove(&receiver) {
+                // What stands on is told anew, and is no part of what is over.
+                for (alert, _) in by_receiver.get(&receiver).unwrap_or(&none) {
+                    thread.alerts.remove(&alert.alert);
+                }
                 let facts = facts(&thread.alerts);
+                if by_receiver.contains_key(&receiver) {
+                    let pages = facts.iter().filter(|alert| alert.urgency == Urgency::Page);
+                    thread.began_at = pages.map(|alert| alert.breached_at).min().unwrap_or(thread.began_at);
+                }
                 notifications.push(self.notification(now, receiver, Reason::Resolved, &thread, thread.worst, facts));
             }
         }
@@ -172,7 +192,7 @@ impl Incident {
             thread.repeat_interval = destination.repeat_interval;
             let repeat_due = thread.repeat_interval.is_some_and(|every| now.since(thread.last_told_at) >= every);
             let worse = level > thread.told;
-            // What got better and then worse again is news: an open ticket must not swallow the next page.
+            // What got better and then worse again is news.
             thread.told = level;
             thread.worst = thread.worst.max(level);
             let reason = match (known, self.identity.journey.is_some()) {

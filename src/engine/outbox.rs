@@ -106,13 +106,22 @@ impl Outbox {
         let before = queue.len();
         if notification.reason == Reason::Resolved {
             // The trigger must still go first, for a receiver that forgets what it never opened; the news between may go.
-            queue.retain(|item| item.in_flight || matches!(item.notification.reason, Reason::Opened | Reason::Blind));
+            let news = |reason| matches!(reason, Reason::Escalated | Reason::Repeated);
+            while queue.pop_back_if(|item| !item.in_flight && news(item.notification.reason)).is_some() {}
         } else {
-            let opened = |item: &Item| !item.in_flight && item.notification.reason == Reason::Opened;
-            if queue.iter().any(opened) {
-                notification.reason = Reason::Opened;
+            let stale = |item: &mut Item| !item.in_flight && item.notification.reason != Reason::Resolved;
+            while let Some(item) = queue.pop_back_if(stale) {
+                if item.notification.reason == Reason::Opened {
+                    notification.reason = Reason::Opened;
+                }
             }
-            queue.retain(|item| item.in_flight);
+            // What opened and resolved unheard is over; what was heard of must be told to be.
+            if let Some(opened) = queue.len().checked_sub(2)
+                && queue.iter().skip(opened).all(|item| !item.in_flight)
+                && matches!(queue[opened].notification.reason, Reason::Opened | Reason::Blind)
+            {
+                queue.truncate(opened);
+            }
         }
         receiver.counts.coalesced += (before - queue.len()) as u64;
         queue.push_back(Item { notification: Arc::new(notification), attempt: 0, not_before: now, in_flight: false });
