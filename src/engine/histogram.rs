@@ -98,6 +98,7 @@ pub struct SeriesId(pub(super) u32);
 pub struct Snapshot {
     pub(super) rows: Vec<(SeriesId, u32)>,
     pub(super) counts: Vec<f64>,
+    pub(super) flawed: Vec<usize>,
     /// The source said that its answer may be incomplete.
     pub partial: bool,
 }
@@ -107,6 +108,7 @@ impl Snapshot {
     pub fn clear(&mut self) {
         self.rows.clear();
         self.counts.clear();
+        self.flawed.clear();
         self.partial = false;
     }
 
@@ -114,6 +116,11 @@ impl Snapshot {
     pub fn push(&mut self, series: SeriesId, counts: &[f64]) {
         self.rows.push((series, self.counts.len() as u32));
         self.counts.extend_from_slice(counts);
+    }
+
+    /// Notes that a series of this SLO template is there and cannot be used.
+    pub fn push_flawed(&mut self, template: usize) {
+        self.flawed.push(template);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -126,6 +133,8 @@ impl Snapshot {
 pub struct Poll {
     /// `(SLO template, series)`, sorted by template, then labels: the order must not depend on the source's mood.
     pub series: Vec<(usize, Histogram)>,
+    /// SLO templates with a series that could not be used, ascending: what is known of them is not all.
+    pub flawed: Vec<usize>,
     /// The source's warnings, and series that had to be left out; bounded in number by the source.
     pub warnings: Vec<String>,
     /// The source said that its answer may be incomplete.

@@ -276,6 +276,9 @@ impl Engine {
                 }
             }
         }
+        for template in &snapshot.flawed {
+            self.instances[*template].values().for_each(|slo| self.slos[*slo].note_flawed(number));
+        }
         for slo in &mut self.slos {
             let from = slo.sight;
             slo.close_slot(number, slot, snapshot.partial);

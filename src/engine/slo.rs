@@ -36,7 +36,7 @@ pub enum Sight {
     Unborn,
     /// Was there, and is absent from the source's answer.
     Lost,
-    /// The source said that its answer may be incomplete.
+    /// The source said that its answer may be incomplete, or some series could not be used.
     Partial,
     /// The source did not answer.
     Blind,
@@ -89,6 +89,8 @@ pub struct Slo {
     /// The newest slot number in which a series was present, or measured.
     present_slot: i64,
     measured_slot: i64,
+    /// The newest slot number in which a series was there and could not be used.
+    flawed_slot: i64,
     quantile_age: Age,
 }
 
@@ -118,6 +120,7 @@ impl Slo {
             seen_slots: 0.0,
             present_slot: i64::MIN,
             measured_slot: i64::MIN,
+            flawed_slot: i64::MIN,
             quantile_age: Age::in_slots(message_window(spec).in_slots(interval)),
         }
     }
@@ -164,7 +167,15 @@ impl Slo {
     /// Notes that a series of `layout` is present in `slot` and hands out the sums its increases go to.
     pub fn sums_of(&mut self, slot: i64, layout: usize) -> &mut [f64] {
         self.present_slot = slot;
+        if self.layouts[layout].good.is_err() {
+            self.flawed_slot = slot;
+        }
         &mut self.layouts[layout].sums
+    }
+
+    /// Notes that a series is there in `slot` and cannot be used: the others may show too little.
+    pub fn note_flawed(&mut self, slot: i64) {
+        self.flawed_slot = slot;
     }
 
     /// Good and all requests that the series of `layout` have counted so far.
@@ -211,6 +222,7 @@ impl Slo {
         let sight = match (present, self.counters.is_empty()) {
             (_, _) if partial => Sight::Partial,
             (true, _) if self.misfit().is_some() => Sight::Unmeasurable,
+            _ if self.flawed_slot == slot => Sight::Partial,
             (true, _) if total_before.is_none_or(|before| row[TOTAL] > before) => Sight::Ok,
             (true, _) => Sight::Idle,
             (false, true) => Sight::Unborn,

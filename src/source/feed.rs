@@ -17,6 +17,7 @@ pub fn bind(engine: &mut Engine, poll: &Poll, snapshot: &mut Snapshot) {
             snapshot.push(series, &histogram.counts);
         }
     }
+    poll.flawed.iter().for_each(|template| snapshot.push_flawed(*template));
 }
 
 /// Goes through a slice of history slot by slot, as polls at those slots would have seen it. `each` steps the engine
@@ -30,9 +31,13 @@ pub fn feed(engine: &mut Engine, history: &History, mut each: impl FnMut(&mut En
         .collect();
     let mut snapshot = Snapshot::default();
     let mut slot = history.from;
+    let mut flawed = history.flawed.iter().peekable();
     for number in 0..history.slots {
         snapshot.clear();
         snapshot.partial = history.partial;
+        while let Some((_, template)) = flawed.next_if(|(at, _)| *at == number) {
+            snapshot.push_flawed(*template);
+        }
         for (id, series) in &bound {
             let buckets = series.bounds.len();
             let counts = &series.counts[number * buckets..][..buckets];

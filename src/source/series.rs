@@ -70,13 +70,14 @@ impl<K: Ord, V: Default> Bounded<K, V> {
 #[derive(Debug, Default)]
 pub(super) struct PollBuilder {
     series: Vec<(usize, Histogram)>,
+    flawed: Vec<usize>,
     pub warnings: Warnings,
     pub partial: bool,
 }
 
 impl PollBuilder {
     pub fn new(warnings: Warnings, partial: bool) -> Self {
-        Self { series: Vec::new(), warnings, partial }
+        Self { series: Vec::new(), flawed: Vec::new(), warnings, partial }
     }
 
     /// Adds one series' buckets to each SLO that selects it, or a warning if they are flawed.
@@ -88,7 +89,10 @@ impl PollBuilder {
         let shown = show(&request.metric, &labels);
         match Histogram::from_buckets(labels, buckets) {
             Ok(histogram) => self.series.extend(slos.into_iter().map(|slo| (slo, histogram.clone()))),
-            Err(flaw) => self.warnings.push(&format!("{shown} is left out: {flaw}")),
+            Err(flaw) => {
+                self.flawed.extend(slos);
+                self.warnings.push(&format!("{shown} is left out: {flaw}"));
+            }
         }
     }
 
@@ -100,13 +104,16 @@ impl PollBuilder {
 
     pub fn extend(&mut self, other: PollBuilder) {
         self.series.extend(other.series);
+        self.flawed.extend(other.flawed);
         self.warnings.extend(other.warnings);
         self.partial |= other.partial;
     }
 
     pub fn finish(mut self) -> Poll {
         self.series.sort_by(|a, b| (a.0, &a.1.labels).cmp(&(b.0, &b.1.labels)));
-        Poll { series: self.series, warnings: self.warnings.into_list(), partial: self.partial }
+        self.flawed.sort_unstable();
+        self.flawed.dedup();
+        Poll { series: self.series, flawed: self.flawed, warnings: self.warnings.into_list(), partial: self.partial }
     }
 }
 

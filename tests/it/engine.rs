@@ -316,6 +316,33 @@ fn what_was_counted_while_the_source_was_away_is_not_lost() {
 }
 
 #[test]
+fn a_series_that_cannot_be_used_resolves_nothing() {
+    let mut world = World::new(vec![slo("database", vec![burn_rule("spike", Urgency::Page)])]);
+    let bounds: Arc<[f64]> = [0.1, f64::INFINITY].into();
+    let mut poll = |pods: &[(&str, f64)], round: i32, flawed: bool| {
+        let mut snapshot = Snapshot::default();
+        for (pod, slow) in pods {
+            let labels: Labels = [("pod".to_string(), pod.to_string())].into();
+            let id = world.engine.bind(0, &labels, &bounds).expect("within the limits");
+            snapshot.push(id, &[f64::from(round) * (100.0 - slow), f64::from(round) * 100.0]);
+        }
+        if flawed {
+            snapshot.push_flawed(0);
+        }
+        let slot = world.slot;
+        (world.step(Input::Polled { slot, snapshot: &snapshot }), world.sight(0))
+    };
+    let told: Vec<String> = (0..12).flat_map(|round| poll(&[("a", 0.0), ("b", 60.0)], round, false).0).collect();
+    assert!(told.contains(&"oncall opened checkout critical page".to_string()), "{told:?}");
+    // The slow pod's buckets lost their +Inf: the other one looks fine, and that proves nothing.
+    for round in 12..18 {
+        assert_eq!(poll(&[("a", 0.0)], round, true), (vec![], Sight::Partial));
+    }
+    let told: Vec<String> = (18..28).flat_map(|round| poll(&[("a", 0.0)], round, false).0).collect();
+    assert!(told.contains(&"oncall resolved checkout critical page".to_string()), "{told:?}");
+}
+
+#[test]
 fn a_source_that_lost_everything_is_blind() {
     let mut world = World::new(vec![slo("database", vec![burn_rule("spike", Urgency::Page)])]);
     let told: Vec<String> = (0..10).flat_map(|_| world.poll_of(&[], false)).collect();

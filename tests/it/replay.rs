@@ -37,7 +37,15 @@ fn slice(plan: &Plan, series: &[Series], from: Timestamp) -> History {
             .flat_map(|slot| counts_at(series, from + Duration::from_ms(slot * STEP.ms())))
             .collect(),
     });
-    History { from, step: STEP, slots, series: rows.collect(), warnings: Vec::new(), partial: false }
+    History {
+        from,
+        step: STEP,
+        slots,
+        series: rows.collect(),
+        flawed: Vec::new(),
+        warnings: Vec::new(),
+        partial: false,
+    }
 }
 
 #[test]

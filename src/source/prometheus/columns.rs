@@ -35,9 +35,9 @@ pub(super) struct Layout {
 pub(super) struct Table {
     /// Sorted by bounds.
     pub layouts: Vec<Layout>,
-    /// The first flaw, and how many slots are left out for this or another.
+    /// The first flaw, and the slots that are left out for this or another.
     pub flaw: Option<Flaw>,
-    pub flawed_slots: usize,
+    pub flawed_slots: Vec<u32>,
 }
 
 /// More cells than allowed.
@@ -69,13 +69,13 @@ pub(super) fn tabulate(columns: Vec<Column>, slots: usize, room: &mut usize) -> 
             continue;
         }
         if let Some(flaw) = flaw(&bounds, row) {
-            table.flawed_slots += 1;
+            table.flawed_slots.push(slot as u32);
             table.flaw.get_or_insert(flaw);
             continue;
         }
         if !layouts.contains_key(&present) {
             if layouts.len() == MAX_LAYOUTS {
-                table.flawed_slots += 1;
+                table.flawed_slots.push(slot as u32);
                 continue;
             }
             layouts.insert(present.clone(), Layout::new(&bounds, &present, slots, room)?);
@@ -202,7 +202,7 @@ mod tests {
                 let expected: Vec<_> = expected.into_iter().map(|h| (h.bounds.to_vec(), h.counts)).collect();
                 prop_assert_eq!(row(&table, slot), expected, "slot {}", slot);
             }
-            prop_assert_eq!(table.flawed_slots, flawed);
+            prop_assert_eq!(table.flawed_slots.len(), flawed);
             prop_assert_eq!(table.flaw.is_some(), flawed > 0);
         }
     }
@@ -218,7 +218,7 @@ mod tests {
         let changing: Vec<Column> = (0..40).map(|n| (f64::from(n), vec![(n, 1.0)])).collect();
         let all = (f64::INFINITY, (0..40).map(|slot| (slot, 1.0)).collect());
         let table = tabulate([changing, vec![all]].concat(), 40, &mut 1_000_000).unwrap();
-        assert_eq!((table.layouts.len(), table.flawed_slots), (MAX_LAYOUTS, 40 - MAX_LAYOUTS));
+        assert_eq!((table.layouts.len(), table.flawed_slots.len()), (MAX_LAYOUTS, 40 - MAX_LAYOUTS));
     }
 
     #[test]

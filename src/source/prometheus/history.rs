@@ -46,6 +46,8 @@ pub struct History {
     pub slots: usize,
     /// Sorted by SLO, then labels, then bounds.
     pub series: Vec<HistorySeries>,
+    /// `(slot, SLO)` where a series could not be used, sorted: what is known of the SLO there is not all.
+    pub flawed: Vec<(usize, usize)>,
     /// The source's warnings, and what had to be left out; bounded in number.
     pub warnings: Vec<String>,
     /// The source said that its answer may be incomplete.
@@ -90,8 +92,15 @@ impl Prometheus {
     ) -> Result<History, SourceError> {
         let deadline = Deadline::after(deadline);
         let grid = grid(from, to, step)?;
-        let mut history =
-            History { from: grid.from, step, slots: grid.slots, series: vec![], warnings: vec![], partial: false };
+        let mut history = History {
+            from: grid.from,
+            step,
+            slots: grid.slots,
+            series: vec![],
+            flawed: vec![],
+            warnings: vec![],
+            partial: false,
+        };
         if grid.slots == 0 {
             return Ok(history);
         }
@@ -104,10 +113,13 @@ impl Prometheus {
             let part = part.unwrap_or_else(|| Err(SourceError::decoder()))?;
             history.series.extend(part.series);
             history.partial |= part.partial;
+            history.flawed.extend(part.flawed);
             warnings.extend(part.warnings);
         }
         // The parts are sorted by labels and bounds already, and no SLO is in two of them.
         history.series.sort_by_key(|series| series.slo);
+        history.flawed.sort_unstable();
+        history.flawed.dedup();
         history.warnings = warnings.into_list();
         Ok(history)
     }
@@ -203,6 +215,7 @@ struct Part {
     series: Vec<HistorySeries>,
     /// Some series' bounds changed within the slice.
     changes: bool,
+    flawed: Vec<(usize, usize)>,
     warnings: Warnings,
     partial: bool,
 }
@@ -261,11 +274,13 @@ impl Part {
         }
         let table = columns::tabulate(columns, slots, room)?;
         self.changes |= table.layouts.len() > 1;
-        if table.flawed_slots > 0 {
+        if !table.flawed_slots.is_empty() {
             let why = table.flaw.map_or_else(|| "its bounds change too often".to_owned(), |flaw| flaw.to_string());
             let shown = show(&request.metric, &labels);
-            self.warnings.push(&format!("{} slots of {shown} are left out: {why}", table.flawed_slots));
+            self.warnings.push(&format!("{} slots of {shown} are left out: {why}", table.flawed_slots.len()));
         }
+        self.flawed
+            .extend(table.flawed_slots.iter().flat_map(|slot| slos.iter().map(move |slo| (*slot as usize, *slo))));
         for layout in table.layouts {
             *room = room.checked_sub(layout.counts.len() * (slos.len() - 1)).ok_or(OutOfRoom)?;
             for &slo in &slos {
