@@ -421,6 +421,32 @@ fn by_labels_are_slos_of_their_own_up_to_a_limit() {
 }
 
 #[test]
+fn values_that_are_gone_make_room_for_new_ones() {
+    let by = vec!["version".to_string()];
+    let mut world = World::new(vec![SloSpec { by, ..slo("database", vec![burn_rule("spike", Urgency::Page)]) }]);
+    let bounds: Arc<[f64]> = [0.1, f64::INFINITY].into();
+    let mut deploy = |version: &str| -> bool {
+        let labels: Labels = [("version".to_string(), version.to_string())].into();
+        let mut bound = false;
+        for round in 0..180 {
+            world.engine.forget_ended();
+            let mut snapshot = Snapshot::default();
+            let id = world.engine.bind(0, &labels, &bounds);
+            bound = id.is_some();
+            id.into_iter().for_each(|id| snapshot.push(id, &[f64::from(round), f64::from(round)]));
+            let slot = world.slot;
+            world.step(Input::Polled { slot, snapshot: &snapshot });
+        }
+        bound
+    };
+    // Room for two, an hour and a half each: by then nobody waits for the first ones' return.
+    assert!(["1.0", "1.1", "1.2", "1.3"].into_iter().all(&mut deploy));
+    let versions: Vec<Labels> = world.engine.view().slos.into_iter().map(|slo| slo.labels).collect();
+    assert_eq!(versions.len(), 2);
+    assert!(versions.iter().any(|labels| labels["version"] == "1.3"), "{versions:?}");
+}
+
+#[test]
 fn a_receiver_that_is_down_gets_trigger_before_resolve() {
     let mut world = World::new(vec![slo("database", vec![burn_rule("spike", Urgency::Page)])]);
     world.outcome = |_| Some(Outcome::Retry { after: Some(Duration::from_hours(1)), why: "503".into() });

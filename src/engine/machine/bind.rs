@@ -7,7 +7,7 @@ use crate::engine::alert::RuleState;
 use crate::engine::counter::Counter;
 use crate::engine::histogram::{Labels, SeriesId};
 use crate::engine::rule::Limit;
-use crate::engine::slo::{Slo, quantile_window};
+use crate::engine::slo::{Sight, Slo, quantile_window};
 use crate::engine::time::{Duration, Timestamp};
 
 impl Engine {
@@ -95,11 +95,39 @@ impl Engine {
             return Some(*known);
         }
         if self.instances[template].len() >= slo.max_by {
+            if let Some(gone) = self.longest_gone(template) {
+                self.replace_instance(gone, values);
+                return Some(gone);
+            }
+            let slo = &self.spec.slos[template];
             let why = format!("more than {} combinations of {}", slo.max_by, slo.by.join(", "));
             self.reports.push(Report::Refused { slo: slo.place(), series: values, why });
             return None;
         }
         Some(self.add_instance(template, values))
+    }
+
+    /// The instance that has been lost for longest, of those that nothing remembers: none of its series may still
+    /// return, and none of its alerts stands. Values that come and go, such as versions, would fill the limit for good.
+    fn longest_gone(&self, template: usize) -> Option<usize> {
+        let remembered = |slo: usize| {
+            let ids = self.index[template].values().map(|line| self.lines[line.number as usize]);
+            let alerts = self.rules[slo].iter().any(|rule| rule.standing().is_some());
+            alerts || ids.map(|id| self.series[id.0 as usize].slo as usize).any(|of| of == slo)
+        };
+        let lost = self.instances[template].values().filter(|slo| self.slos[**slo].sight == Sight::Lost);
+        lost.filter(|slo| !remembered(**slo)).min_by_key(|slo| self.slos[**slo].sight_since).copied()
+    }
+
+    fn replace_instance(&mut self, slo: usize, labels: Labels) {
+        let old = &self.slos[slo];
+        let template = old.template;
+        self.instances[template].remove(&old.labels);
+        self.instances[template].insert(labels.clone(), slo);
+        let born = self.newest_slot.unwrap_or(old.sight_since);
+        let spec = &self.spec.slos[template];
+        self.slos[slo] = Slo::new(template, labels, spec, self.spec.interval, born);
+        self.rules[slo] = vec![RuleState::default(); spec.rules.len()];
     }
 
     pub(super) fn add_instance(&mut self, template: usize, labels: Labels) -> usize {
