@@ -67,7 +67,7 @@ pub enum Report {
     LayoutChanged { slo: String, bounds: usize },
     /// The bounds of an SLO's histogram cannot measure its budget.
     Unmeasurable { slo: String, why: String },
-    /// A combination of `by` labels, or a layout, beyond the limit is not watched.
+    /// Combinations of `by` labels, or layouts, beyond a limit are not watched; told once an hour with one of them.
     Refused { slo: String, series: Labels, why: String },
     /// What is known of an SLO changed.
     SightChanged { slo: String, from: Sight, to: Sight },
@@ -104,6 +104,15 @@ struct Line {
     layouts: Vec<(Arc<[f64]>, SeriesId)>,
 }
 
+/// The last series of a template that was not watched.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    reported: Timestamp,
+    /// The newest poll before it.
+    poll: i64,
+    why: String,
+}
+
 /// See the module's documentation.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -125,6 +134,8 @@ pub struct Engine {
     free_lines: Vec<u32>,
     /// By template.
     index: Vec<BTreeMap<Labels, Line>>,
+    /// By template.
+    refused: Vec<Option<Refusal>>,
     lookback_slots: i64,
     return_within_polls: i64,
     quantiles: bool,
@@ -172,6 +183,7 @@ impl Engine {
             lines: Vec::new(),
             free_lines: Vec::new(),
             index: vec![BTreeMap::new(); spec.slos.len()],
+            refused: vec![None; spec.slos.len()],
             lookback_slots: LOOKBACK.in_slots(spec.interval).max(1),
             return_within_polls: RETURN_WITHIN.in_slots(spec.interval).max(1),
             quantiles: true,

@@ -49,7 +49,7 @@ pub struct SloView {
     pub owner: Option<String>,
     pub sight: Sight,
     pub sight_since: Timestamp,
-    /// Why it cannot be measured, where it cannot.
+    /// Why it cannot be measured, or not all of it is watched.
     pub problem: Option<String>,
     pub budget_ms: f64,
     pub objective_ppm: u32,
@@ -158,6 +158,7 @@ impl Engine {
             pending: state.pending(),
             consecutive: rule.consecutive,
         });
+        let misfit = slo.misfit().map(|misfit| misfit.to_string());
         SloView {
             journey: spec.journey.clone(),
             layer: spec.layer.clone(),
@@ -165,7 +166,7 @@ impl Engine {
             owner: spec.owner.clone(),
             sight: slo.sight,
             sight_since: slo.sight_since,
-            problem: slo.misfit().map(|misfit| misfit.to_string()),
+            problem: misfit.or_else(|| self.refusal(slo.template).map(str::to_string)),
             budget_ms: spec.budget_s * 1000.0,
             objective_ppm: spec.objective_ppm,
             period: spec.period,

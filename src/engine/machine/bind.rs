@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Line, Report, Series};
+use super::{Engine, Line, Refusal, Report, Series};
 use crate::engine::alert::RuleState;
 use crate::engine::counter::Counter;
 use crate::engine::histogram::{Labels, SeriesId};
 use crate::engine::rule::Limit;
 use crate::engine::slo::{Sight, Slo, quantile_window};
 use crate::engine::time::{Duration, Timestamp};
+
+const REPORT_EVERY: Duration = Duration::from_hours(1);
 
 impl Engine {
     /// Names a series for snapshots: `template` is the index of its SLO in the spec, `labels` are without `le`.
@@ -50,8 +52,7 @@ impl Engine {
         let window = if self.quantiles || asked { quantile_window(spec) } else { Duration::ZERO };
         let had_misfit = self.slos[slo].misfit();
         let Some(layout) = self.slos[slo].layout(spec, bounds, self.spec.interval, window) else {
-            let why = "its histograms come in too many different bounds".to_string();
-            self.reports.push(Report::Refused { slo: spec.place(), series: labels.clone(), why });
+            self.refuse(template, labels, || "its histograms come in too many different bounds".to_string());
             return None;
         };
         if let (None, Some(misfit)) = (had_misfit, self.slos[slo].misfit()) {
@@ -99,12 +100,35 @@ impl Engine {
                 self.replace_instance(gone, values);
                 return Some(gone);
             }
-            let slo = &self.spec.slos[template];
-            let why = format!("more than {} combinations of {}", slo.max_by, slo.by.join(", "));
-            self.reports.push(Report::Refused { slo: slo.place(), series: values, why });
+            let (most, by) = (slo.max_by, slo.by.join(", "));
+            self.refuse(template, &values, || {
+                format!("more than {most} combinations of {by}; the others are not watched")
+            });
             return None;
         }
         Some(self.add_instance(template, values))
+    }
+
+    /// Notes that a series is not watched, and reports the first one, and one an hour from then on: there may be
+    /// thousands of them in every poll.
+    fn refuse(&mut self, template: usize, series: &Labels, why: impl FnOnce() -> String) {
+        let now = self.newest_slot.unwrap_or(Timestamp::from_unix_ms(0));
+        if let Some(known) = &mut self.refused[template]
+            && now.since(known.reported) < REPORT_EVERY
+        {
+            known.poll = self.polls;
+            return;
+        }
+        let why = why();
+        let slo = self.spec.slos[template].place();
+        self.reports.push(Report::Refused { slo, series: series.clone(), why: why.clone() });
+        self.refused[template] = Some(Refusal { reported: now, poll: self.polls, why });
+    }
+
+    /// Why some series of a template are not watched, if the newest poll had such.
+    pub(in crate::engine) fn refusal(&self, template: usize) -> Option<&str> {
+        let refusal = self.refused[template].as_ref()?;
+        (self.polls - refusal.poll <= 1).then_some(&refusal.why)
     }
 
     /// The instance that has been lost for longest, of those that nothing remembers: none of its series may still
