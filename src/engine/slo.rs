@@ -302,6 +302,8 @@ impl Slo {
         let allowed = spec.allowed_ratio();
         let long = self.traffic(windows.long);
         let short = if windows.short == windows.long { long } else { self.traffic(windows.short) };
+        let latency_usage =
+            |quantile| self.quantile_s(quantile, windows.long).map_or(0.0, |found_s| found_s / spec.budget_s);
         // What usage would be, were the bad ratio of the rule's traffic `bad_ratio`.
         let usage_at = |bad_ratio: f64| match rule.limit {
             Limit::BurnRate { factor, .. } => (bad_ratio / allowed).min(short.burn(allowed)) / factor,
@@ -311,17 +313,17 @@ impl Slo {
                 let remaining = (1.0 - self.consumed(spec, windows.period)).max(0.0);
                 if burn > 0.0 { within.secs() * burn / (remaining * spec.period.secs()) } else { 0.0 }
             }
-            Limit::Latency { quantile, .. } => {
-                self.quantile_s(quantile, windows.long).map_or(0.0, |found_s| found_s / spec.budget_s)
-            }
+            Limit::Latency { quantile, .. } => latency_usage(quantile),
         };
         let usage = usage_at(long.bad_ratio()).min(MAX_USAGE);
         let proven_usage = if long.total < rule.min_events || long.bad() < rule.min_bad {
             0.0
-        } else if let Some(z) = rule.confidence_z {
-            usage_at(long.bad_ratio_at_least(z)).min(MAX_USAGE)
         } else {
-            usage
+            match (rule.confidence_z, rule.limit) {
+                (None, _) => usage,
+                (Some(z), Limit::Latency { quantile, .. }) => latency_usage(surely_at_least(quantile, long.total, z)),
+                (Some(z), _) => usage_at(long.bad_ratio_at_least(z)).min(MAX_USAGE),
+            }
         };
         Measurement { usage, proven_usage, long, short }
     }
@@ -333,6 +335,12 @@ impl Slo {
             layouts.map(|layout| layout.sums.len() * 8 + layout.history.as_ref().map_or(0, History::heap_bytes)).sum();
         self.counters.heap_bytes() + layouts
     }
+}
+
+/// The quantile of `n` samples that the true `q`-quantile is above, with the one-sided confidence of the z-score.
+/// Source: W. J. Conover, "Practical Nonparametric Statistics", chapter 3.2 (normal approximation of order statistics).
+fn surely_at_least(q: f64, n: f64, z: f64) -> f64 {
+    (q - z * (q * (1.0 - q) / n.max(1.0)).sqrt()).max(0.0)
 }
 
 /// Adds cumulative counts of different bounds up over all bounds there are. A layout without some bound has no more

@@ -361,6 +361,22 @@ fn too_few_requests_raise_nothing_and_say_so() {
 }
 
 #[test]
+fn a_quantile_needs_requests_to_be_sure_of() {
+    let limit = Limit::Latency { quantile: 0.99, over: Duration::from_minutes(2) };
+    let sure =
+        Rule { limit, confidence_z: Some(1.645), warning_ppm: 1_000_000, ..burn_rule("approach", Urgency::Page) };
+    let mut world = World::new(vec![slo("database", vec![sure])]);
+    // 400 requests: 1.25% of them slow put p99 over the budget, and 5% do so beyond doubt.
+    for _ in 0..20 {
+        world.poll(&[1.25]);
+    }
+    assert_eq!(world.told, Vec::<String>::new());
+    assert!(world.engine.view().held_back.low_traffic > 10);
+    let (_, told) = world.until_told(&[5.0]);
+    assert_eq!(told, ["oncall opened checkout critical page", "team opened checkout critical page"]);
+}
+
+#[test]
 fn new_bounds_are_reported_and_burn_nothing() {
     let mut world = World::new(vec![slo("database", vec![burn_rule("spike", Urgency::Page)])]);
     let poll = |world: &mut World, bounds: &[f64], counts: &[f64]| {
