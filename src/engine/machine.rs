@@ -238,13 +238,16 @@ impl Engine {
             Input::Polled { slot, snapshot } => {
                 if self.newest_slot.is_none_or(|newest| slot > newest) {
                     self.note_due(slot);
-                    self.count_in(slot, snapshot, &mut effects);
+                    self.count_in(slot, snapshot);
                     self.evaluate(slot, snapshot.partial, &mut effects);
                 }
             }
             Input::Backfilled { slot, snapshot } => {
                 if self.newest_slot.is_none_or(|newest| slot > newest) {
-                    self.count_in(slot, snapshot, &mut Vec::new());
+                    self.count_in(slot, snapshot);
+                    for index in 0..self.slos.len() {
+                        self.close_slot(index, slot, snapshot.partial);
+                    }
                 }
             }
             Input::PollFailed { slot, why } => self.poll_failed(slot, why, &mut effects),
@@ -264,8 +267,8 @@ impl Engine {
         self.due_slot = Some(slot);
     }
 
-    /// Adds a slot's increases to the SLOs and closes the slot.
-    fn count_in(&mut self, slot: Timestamp, snapshot: &Snapshot, effects: &mut Vec<Effect>) {
+    /// Adds a slot's increases to the SLOs.
+    fn count_in(&mut self, slot: Timestamp, snapshot: &Snapshot) {
         let number = slot.slot_number(self.spec.interval);
         let watching = self.newest_slot.is_some();
         self.polls += 1;
@@ -291,16 +294,16 @@ impl Engine {
         for template in &snapshot.flawed {
             self.instances[*template].values().for_each(|slo| self.slos[*slo].note_flawed(number));
         }
-        for slo in &mut self.slos {
-            let from = slo.sight;
-            slo.close_slot(number, slot, snapshot.partial);
-            let steady = |sight| matches!(sight, Sight::Ok | Sight::Idle);
-            if slo.sight != from && !(steady(slo.sight) && steady(from)) {
-                let place = self.spec.slos[slo.template].place();
-                effects.push(Effect::Report(Report::SightChanged { slo: place, from, to: slo.sight }));
-            }
-        }
         self.newest_slot = Some(slot);
+    }
+
+    /// Ends a slot for one SLO. Returns what was known of it before, if that is another thing now.
+    fn close_slot(&mut self, index: usize, slot: Timestamp, partial: bool) -> Option<Sight> {
+        let slo = &mut self.slos[index];
+        let before = slo.sight;
+        slo.close_slot(slot.slot_number(self.spec.interval), slot, partial);
+        let steady = |sight| matches!(sight, Sight::Ok | Sight::Idle);
+        (slo.sight != before && !(steady(slo.sight) && steady(before))).then_some(before)
     }
 
     fn evaluate(&mut self, slot: Timestamp, partial: bool, effects: &mut Vec<Effect>) {
@@ -308,8 +311,13 @@ impl Engine {
         self.last_answer = Some(slot);
         self.note_due_schedules(slot);
         let mut changed = false;
+        // One SLO after the other, so that each one's memory is fetched once.
         for index in 0..self.slos.len() {
             let template = self.slos[index].template;
+            if let Some(from) = self.close_slot(index, slot, partial) {
+                let (slo, to) = (self.spec.slos[template].place(), self.slos[index].sight);
+                effects.push(Effect::Report(Report::SightChanged { slo, from, to }));
+            }
             for rule in 0..self.plans[template].len() {
                 if self.due[self.plans[template][rule].schedule] {
                     changed |= self.evaluate_rule(slot, AlertKey { slo: index, rule }, effects);
