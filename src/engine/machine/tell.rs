@@ -94,8 +94,8 @@ impl Engine {
     }
 
     fn alert_facts(&self, key: AlertKey) -> Option<AlertFacts> {
-        let state = &self.rules[key.slo][key.rule];
-        let record = state.record.as_deref()?;
+        // The source's own alert is no rule's.
+        let record = self.rules.get(key.slo)?[key.rule].record.as_deref()?;
         let slo = &self.slos[key.slo];
         let spec = &self.spec.slos[slo.template];
         let rule = &spec.rules[key.rule];
@@ -197,15 +197,7 @@ impl Engine {
             incident.detail = why;
         }
         let standing: Vec<Standing> = standing.into_iter().collect();
-        let fresh = incident.members().is_empty();
-        let (notifications, _) = incident.update(slot, &standing, &|_| Vec::new());
-        if fresh || incident.record.resolved_at.is_some() {
-            effects.push(Effect::Incident(incident.record.clone()));
-        }
-        for notification in notifications {
-            effects.push(Effect::Notify(Arc::new(notification.clone())));
-            self.outbox.push(slot, notification);
-        }
+        self.update_incident(slot, &mut incident, &standing, effects);
         if incident.record.resolved_at.is_none() {
             self.incidents.insert(SOURCE_INCIDENT.into(), incident);
         }
