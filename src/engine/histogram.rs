@@ -16,6 +16,18 @@ use std::sync::Arc;
 /// Label names and values, sorted by name.
 pub type Labels = BTreeMap<String, String>;
 
+/// `{name="value",...}`, or nothing without labels.
+pub fn braced(labels: &Labels) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) }
+}
+
+/// `journey/layer{name="value"}`, as far as there are any.
+pub fn place(journey: &str, layer: Option<&str>, labels: &Labels) -> String {
+    let layer = layer.map_or_else(String::new, |layer| format!("/{layer}"));
+    format!("{journey}{layer}{}", braced(labels))
+}
+
 /// One series' cumulative buckets at one instant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {

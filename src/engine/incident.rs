@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::alert::AlertKey;
-use super::histogram::Labels;
+use super::histogram::{Labels, place};
 use super::notification::Moves;
 use super::notification::{AlertFacts, Notification, Reason};
 use super::route::Destination;
@@ -265,10 +265,7 @@ impl Incident {
 
 /// The key of an incident: `journey`, or `journey{label="value"}` where more labels group.
 pub fn incident_key(journey: &str, group: &Labels) -> String {
-    let pairs: Vec<String> = group
-        .iter()
-        .filter(|(name, value)| *name != "journey" && !value.is_empty())
-        .map(|(name, value)| format!("{name}={value:?}"))
-        .collect();
-    if pairs.is_empty() { journey.to_string() } else { format!("{journey}{{{}}}", pairs.join(",")) }
+    let split = group.iter().filter(|(name, value)| *name != "journey" && !value.is_empty());
+    let split = split.map(|(name, value)| (name.clone(), value.clone())).collect();
+    place(journey, None, &split)
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::alert::AlertKey;
-use super::histogram::Labels;
+use super::histogram::{Labels, place};
 use super::rule::{Limit, Stage, Urgency};
 use super::time::{Duration, Timestamp};
 
@@ -180,12 +180,7 @@ impl Notification {
 impl AlertFacts {
     /// `/layer` and `{label="value"}`, as far as there are any.
     pub fn place(&self) -> String {
-        let mut place = self.layer.as_ref().map_or_else(String::new, |layer| format!("/{layer}"));
-        if !self.labels.is_empty() {
-            let pairs: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-            let _ = write!(place, "{{{}}}", pairs.join(","));
-        }
-        place
+        place("", self.layer.as_deref(), &self.labels)
     }
 
     /// What the rule found, in one clause.

@@ -2,10 +2,10 @@
 //! names that are longer than that.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use crate::engine::alert::AlertRecord;
-use crate::engine::histogram::Labels;
+use crate::engine::histogram::place;
 use crate::engine::notification::Reason;
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::{Duration, Timestamp};
@@ -162,19 +162,6 @@ fn mark(told: &NotificationSummary) -> &'static str {
         (_, Urgency::Ticket, Stage::Critical) => "ticket",
         (_, _, Stage::Warning) => "warning",
     }
-}
-
-/// `journey/layer{label="value"}`.
-fn place(journey: &str, layer: Option<&str>, labels: &Labels) -> String {
-    let mut place = journey.to_string();
-    if let Some(layer) = layer {
-        let _ = write!(place, "/{layer}");
-    }
-    if !labels.is_empty() {
-        let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-        let _ = write!(place, "{{{}}}", pairs.join(","));
-    }
-    place
 }
 
 /// `2026-03-01 12:00 UTC`, with seconds if there are any.

@@ -3,20 +3,17 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::indented;
 use crate::cli::{FINE, FOUND};
 use crate::clock::Clock;
-use crate::config::{Config, Source};
+use crate::config::{self, Config};
 use crate::engine::sli::{Good, SloSpec};
 use crate::engine::time::{Duration, Timestamp};
-use crate::source::plan::Plan;
+use crate::source::Source;
 use crate::source::probe::{Probe, SloProbe};
-use crate::source::prometheus::Prometheus;
-use crate::source::scrape::Scrape;
 
 /// For all questions together.
 const DEADLINE: Duration = Duration::from_minutes(1);
@@ -35,14 +32,12 @@ pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn ask(config: &Config, now: Timestamp) -> anyhow::Result<Probe> {
-    let plan = Arc::new(Plan::new(&config.spec.slos, &config.selectors));
-    Ok(match &config.source {
-        Source::Prometheus(source) => {
-            let prometheus = Prometheus::new(source, plan)?;
-            prometheus.probe(now - source.delay, config.spec.longest_window(), DEADLINE).await?
-        }
-        Source::Scrape(source) => Scrape::new(source, plan)?.probe(now, DEADLINE).await?,
-    })
+    // What the daemon would have polled by now.
+    let delay = match &config.source {
+        config::Source::Prometheus(source) => source.delay,
+        config::Source::Scrape(_) => Duration::ZERO,
+    };
+    Ok(Source::new(config)?.probe(now - delay, config.spec.longest_window(), DEADLINE).await?)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! A daemon's status as text, 80 columns wide. Colours are for `anstream` to take out where nobody wants them.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use owo_colors::OwoColorize as _;
 
 use super::{Answer, Slo};
+use crate::engine::histogram::place;
 use crate::engine::time::Duration;
 
 const WIDTH: u16 = 80;
@@ -152,15 +152,6 @@ fn section(title: &str, lines: impl IntoIterator<Item = String>) -> String {
     let lines: Vec<String> = lines.into_iter().collect();
     let lines: String = lines.iter().flat_map(|lines| lines.lines()).map(|line| format!("  {line}\n")).collect();
     if lines.is_empty() { lines } else { format!("\n{}\n{lines}", title.bold()) }
-}
-
-fn place(journey: &str, layer: Option<&str>, labels: &BTreeMap<String, String>) -> String {
-    let mut place = layer.map_or(journey.to_owned(), |layer| format!("{journey}/{layer}"));
-    if !labels.is_empty() {
-        let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-        let _ = write!(place, "{{{}}}", pairs.join(","));
-    }
-    place
 }
 
 fn level(stage: &str, urgency: &str) -> String {
