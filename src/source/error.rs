@@ -46,8 +46,6 @@ pub enum SourceError {
     TooManySeries { limit: usize },
     #[error("every target failed: {0}")]
     AllTargets(String),
-    #[error("services that are scraped keep no history")]
-    NoHistory,
 }
 
 impl SourceError {
@@ -86,7 +84,6 @@ impl SourceError {
             SourceError::Exposition(_) => "exposition",
             SourceError::TooManySeries { .. } => "too_many_series",
             SourceError::AllTargets(_) => "all_targets",
-            SourceError::NoHistory => "no_history",
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::engine::time::{Duration, Timestamp};
 pub use self::error::SourceError;
 use self::plan::Plan;
 use self::probe::Probe;
-use self::prometheus::{Detail, History, Prometheus};
+use self::prometheus::Prometheus;
 use self::scrape::Scrape;
 
 /// The source that the configuration names. Cloning is cheap and shares the connections.
@@ -58,21 +58,6 @@ impl Source {
         match self {
             Source::Prometheus(prometheus) => prometheus.poll(slot, deadline).await,
             Source::Scrape(scrape) => scrape.poll(slot, deadline).await,
-        }
-    }
-
-    /// What polls of a range would have seen; see [`Prometheus::history`]. A scraped service keeps no history.
-    pub async fn history(
-        &self,
-        from: Timestamp,
-        to: Timestamp,
-        step: Duration,
-        detail: Detail,
-        deadline: Duration,
-    ) -> Result<History, SourceError> {
-        match self {
-            Source::Prometheus(prometheus) => prometheus.history(from, to, step, detail, deadline).await,
-            Source::Scrape(_) => Err(SourceError::NoHistory),
         }
     }
 
