@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::units::{show_ns, show_ppm};
-use crate::config::{self, Config, Diagnostics, Loaded, ReceiverKind, Source};
+use crate::config::{self, Config, Diagnostics, Loaded, Source};
 use crate::engine::sli::SloSpec;
 
 #[derive(Debug, clap::Args)]
@@ -67,12 +67,7 @@ fn summary(config: &Config) -> String {
     }
     out.push('\n');
     for receiver in &config.receivers {
-        let kind = match receiver.kind {
-            ReceiverKind::PagerDuty { .. } => "PagerDuty",
-            ReceiverKind::Slack { .. } => "Slack",
-            ReceiverKind::Webhook { .. } => "webhook",
-        };
-        let _ = writeln!(out, "receiver {} ({kind})", receiver.name);
+        let _ = writeln!(out, "receiver {} ({})", receiver.name, receiver.kind.name());
     }
     out
 }

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod notify_test;
 pub mod replay;
 pub mod rules_export;
 pub mod run;
@@ -47,6 +48,8 @@ pub enum Command {
     Rules(rules_export::Rules),
     /// Show what a running daemon sees and says: exit 1 while something fires
     Status(status::Status),
+    /// Send receivers a test notification, marked as one, and show what they answer
+    NotifyTest(notify_test::NotifyTest),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
 }
@@ -60,6 +63,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args),
         Command::Rules(rules_export::Rules::Export(args)) => rules_export::run(args),
         Command::Status(args) => status::run(args),
+        Command::NotifyTest(args) => notify_test::run(args),
         Command::Schema => schema::run(),
     }
 }

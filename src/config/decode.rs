@@ -331,7 +331,7 @@ pub(super) fn refuse<T>(node: &Node, findings: &mut Findings, expected: &str, he
 }
 
 /// The name that `wrong` most likely stands for.
-pub(super) fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
     let limit = (wrong.chars().count() / 3).clamp(1, 3);
     names

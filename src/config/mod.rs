@@ -41,6 +41,7 @@ pub mod units;
 mod validate;
 mod yaml;
 
+pub use self::decode::nearest;
 pub use self::diagnostic::Diagnostics;
 pub use self::env::Env;
 pub use self::load::{Loaded, load, load_texts, load_with_process_env};
@@ -153,6 +154,17 @@ pub enum ReceiverKind {
         secret: Option<Secret>,
         http: HttpClient,
     },
+}
+
+impl ReceiverKind {
+    /// As people call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ReceiverKind::PagerDuty { .. } => "PagerDuty",
+            ReceiverKind::Slack { .. } => "Slack",
+            ReceiverKind::Webhook { .. } => "webhook",
+        }
+    }
 }
 
 /// The daemon's own HTTP server.

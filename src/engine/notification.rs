@@ -20,6 +20,8 @@ pub enum Reason {
     Resolved,
     /// The source went out of sight.
     Blind,
+    /// Somebody wants to see whether a receiver can be told. The engine decides none of these.
+    Test,
 }
 
 /// Why something that passed a threshold was not told, counted.
@@ -146,6 +148,7 @@ impl Reason {
             Reason::Repeated => "repeated",
             Reason::Resolved => "resolved",
             Reason::Blind => "blind",
+            Reason::Test => "test",
         }
     }
 }

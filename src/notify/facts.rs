@@ -26,6 +26,8 @@ pub fn of(notification: &Notification, spec: &Spec) -> Vec<Fact> {
         of_source(notification, spec)
     } else if notification.reason == Reason::Resolved {
         of_resolved(notification)
+    } else if notification.reason == Reason::Test {
+        of_test(notification)
     } else {
         of_burning(notification)
     };
@@ -156,6 +158,14 @@ fn of_resolved(notification: &Notification) -> Vec<Fact> {
         facts.push(fact("Error budget", &budget(worst)));
     }
     facts
+}
+
+fn of_test(notification: &Notification) -> Vec<Fact> {
+    vec![
+        fact("What", "somebody ran 'slowburn notify-test' to see whether this place can be told"),
+        fact("To do", "nothing: no journey is slow because of this, and nothing stays open"),
+        fact("Sent", &notification.at.to_string()),
+    ]
 }
 
 fn of_source(notification: &Notification, spec: &Spec) -> Vec<Fact> {

@@ -117,6 +117,7 @@ fn around(notification: &Notification) -> (String, String) {
         Reason::Opened | Reason::Blind => format!("{} {urgency}: ", capitalised(stage)),
         Reason::Escalated => format!("Now a {stage} {urgency}: "),
         Reason::Repeated => format!("Still a {stage} {urgency} after {lasted}: "),
+        Reason::Test => return ("".into(), " of slowburn: nothing is wrong, and nobody has to do anything".into()),
     };
     let predicate = notification.alerts.first().map_or_else(|| "is over its limits".into(), facts::predicate);
     (prefix, format!(" {predicate}"))
@@ -128,7 +129,7 @@ fn around_source(notification: &Notification) -> (String, String) {
     match notification.reason {
         Reason::Resolved => ("In sight again: ".into(), format!(", after {lasted}")),
         Reason::Repeated => (format!("Still blind after {lasted}: "), " is out of sight, alerts are held".into()),
-        Reason::Opened | Reason::Escalated | Reason::Blind => {
+        Reason::Opened | Reason::Escalated | Reason::Blind | Reason::Test => {
             ("Blind: ".into(), " is out of sight, alerts are held".into())
         }
     }

@@ -21,6 +21,7 @@ mod secrets;
 mod slack;
 mod text;
 mod transport;
+pub mod trial;
 mod webhook;
 
 use reqwest::{Client, RequestBuilder, Url};
@@ -61,6 +62,14 @@ pub struct Notifier {
 pub struct NotifyError {
     pub receiver: String,
     pub why: Flaw,
+}
+
+/// How a send ended, and what was heard of it. Free of secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub outcome: Outcome,
+    /// The receiver's answer in words, `answered 202 Accepted: Event processed`; `None` if there was none.
+    pub said: Option<String>,
 }
 
 /// What is wrong with a receiver.
@@ -119,10 +128,23 @@ impl Notifier {
         self.targets.get(notification.receiver).map(|target| self.body_for(target, notification, "[secret]"))
     }
 
+    /// Whether the notification's receiver keeps an incident open until it hears of its end.
+    pub fn keeps_open(&self, notification: &Notification) -> bool {
+        match self.targets.get(notification.receiver).map(|target| &target.channel) {
+            Some(Channel::PagerDuty { .. }) => true,
+            Some(Channel::Slack { .. } | Channel::Webhook { .. }) | None => false,
+        }
+    }
+
     /// Sends once. `now` is the time of this attempt.
     pub async fn send(&self, notification: &Notification, now: Timestamp) -> Outcome {
+        self.send_and_hear(notification, now).await.outcome
+    }
+
+    /// As [`Self::send`], with what the receiver said.
+    pub async fn send_and_hear(&self, notification: &Notification, now: Timestamp) -> Reply {
         let Some(target) = self.targets.get(notification.receiver) else {
-            return Outcome::Rejected { why: "there is no such receiver".into() };
+            return Reply { outcome: Outcome::Rejected { why: "there is no such receiver".into() }, said: None };
         };
         let routing_key = match &target.channel {
             Channel::PagerDuty { routing_key, .. } => routing_key.expose(),
@@ -131,8 +153,8 @@ impl Notifier {
         let body = self.body_for(target, notification, routing_key).to_string();
         let request = target.request(notification, body, now);
         match transport::post(request, self.deadline, now, &self.scrubber).await {
-            Ok(answer) => target.outcome(&answer, &self.scrubber),
-            Err(outcome) => outcome,
+            Ok(answer) => target.reply(&answer, &self.scrubber),
+            Err(outcome) => Reply { outcome, said: None },
         }
     }
 
@@ -189,16 +211,18 @@ impl Target {
         request.header("webhook-id", id).body(body)
     }
 
-    fn outcome(&self, answer: &Answer, scrubber: &Scrubber) -> Outcome {
+    fn reply(&self, answer: &Answer, scrubber: &Scrubber) -> Reply {
         let word = match &self.channel {
             Channel::PagerDuty { .. } => pagerduty::word(&answer.body).map(|word| scrubber.scrub_answer(&word)),
             Channel::Slack { .. } => slack::word(&answer.body).map(|word| scrubber.scrub_answer(word)),
             Channel::Webhook { .. } => Some(scrubber.scrub_answer(&answer.body)),
         };
-        match (&self.channel, answer.outcome(word.clone())) {
+        let said = Some(answer.why(word.clone()));
+        let outcome = match (&self.channel, answer.outcome(word.clone())) {
             (Channel::Slack { .. }, Outcome::Delivered) => slack::outcome(answer, word),
             (_, outcome) => outcome,
-        }
+        };
+        Reply { outcome, said }
     }
 }
 

@@ -11,6 +11,7 @@ mod golden;
 mod history;
 mod kinds;
 mod notify;
+mod notify_test;
 mod oracle;
 mod quality;
 mod real;
