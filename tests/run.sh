@@ -40,6 +40,12 @@ else
     install_quietly systemd util-linux
 fi
 
+if [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 ]; then
+    echo "faketime is here"
+else
+    install_quietly faketime
+fi
+
 section "Format"
 cargo fmt --check
 

@@ -156,6 +156,8 @@ struct Incident {
 struct Missed {
     slots: u64,
     partial: u64,
+    #[serde(default)]
+    clock_set_back: u64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -116,6 +116,7 @@ impl Live {
     }
 
     fn take(&mut self, event: Event) {
+        self.look_at_clock();
         match event {
             Event::PollDue => self.polls.start(&self.world, self.clock.now()),
             Event::Polled { generation, slot, took_s, result } => self.polled(generation, slot, took_s, result),
@@ -173,7 +174,9 @@ impl Live {
 
     fn status(&mut self) -> Arc<Status> {
         let now = self.clock.now();
-        if let Some(status) = self.status.as_ref().filter(|status| now.since(status.now) < STATUS_FRESH) {
+        // One of the future was made before the clock was set back.
+        let is_fresh = |status: &&Arc<Status>| status.now <= now && now.since(status.now) < STATUS_FRESH;
+        if let Some(status) = self.status.as_ref().filter(is_fresh) {
             return status.clone();
         }
         let status = Arc::new(Status {

@@ -33,7 +33,9 @@ pub struct Polls {
 #[derive(Debug)]
 enum State {
     Idle,
-    Polling,
+    Polling {
+        slot: Timestamp,
+    },
     /// The answer for `slot` waits for the history before it.
     Backfilling {
         backfill: Backfill,
@@ -56,9 +58,21 @@ impl Polls {
         }
     }
 
-    /// When the next poll is due; `None` while one is under way.
+    /// When the next poll is due; `None` while one is under way. At once when the clock was set back, see
+    /// [`Polls::ahead`].
     pub fn due_at(&self, now: Timestamp) -> Option<Timestamp> {
-        matches!(self.state, State::Idle).then(|| self.schedule.next(now).at)
+        let next = || if self.ahead(now).is_some() { now } else { self.schedule.next(now).at };
+        matches!(self.state, State::Idle).then(next)
+    }
+
+    /// How far the newest slot lies in the future, if that is more than a poll can wait for.
+    pub fn ahead(&self, now: Timestamp) -> Option<Duration> {
+        let newest = match &self.state {
+            State::Polling { slot } | State::Backfilling { slot, .. } => Some(*slot),
+            State::Idle => self.schedule.last(),
+            State::Stopped => None,
+        };
+        self.schedule.is_ahead(newest?, now)
     }
 
     /// Polls the slot that is due at `now`, if one is.
@@ -67,7 +81,7 @@ impl Polls {
         if !matches!(self.state, State::Idle) || at > now {
             return;
         }
-        self.state = State::Polling;
+        self.state = State::Polling { slot };
         let deadline = world.timeout().min(self.schedule.time_left(slot, now));
         let (source, generation, events) = (world.source.clone(), self.generation, self.events.clone());
         tokio::spawn(async move {
@@ -83,7 +97,7 @@ impl Polls {
     pub async fn next_slice(&mut self) -> Option<Result<History, SourceError>> {
         match &mut self.state {
             State::Backfilling { backfill, .. } => backfill.next().await,
-            State::Idle | State::Polling | State::Stopped => std::future::pending().await,
+            State::Idle | State::Polling { .. } | State::Stopped => std::future::pending().await,
         }
     }
 
@@ -92,7 +106,7 @@ impl Polls {
             State::Backfilling { backfill, read_to, .. } => {
                 Some(Reading { from: backfill.from, to: backfill.to, read_to: *read_to })
             }
-            State::Idle | State::Polling | State::Stopped => None,
+            State::Idle | State::Polling { .. } | State::Stopped => None,
         }
     }
 
@@ -105,12 +119,19 @@ impl Polls {
         }
     }
 
+    /// Goes on as if the newest slot had been `by` earlier; what is under way for the slots of before is dropped.
+    pub fn rewind(&mut self, by: Duration) {
+        self.generation += 1;
+        self.schedule.rewind(by);
+        self.state = State::Idle;
+    }
+
     pub fn stop(&mut self) {
         self.state = State::Stopped;
     }
 
     fn is_awaited(&self, generation: u64) -> bool {
-        generation == self.generation && matches!(self.state, State::Polling)
+        generation == self.generation && matches!(self.state, State::Polling { .. })
     }
 }
 
@@ -126,6 +147,20 @@ async fn poll(source: Source, slot: Timestamp, deadline: Duration) -> Result<Pol
 }
 
 impl Live {
+    /// Numbers slots anew if the wall clock was set back, or else nothing would be evaluated until it has caught up.
+    pub(super) fn look_at_clock(&mut self) {
+        let now = self.clock.now();
+        let Some(ahead) = self.polls.ahead(now) else { return };
+        let by = self.steady.reset().max(ahead);
+        tracing::warn!(by = %by.coarse(), "the wall clock was set back; evaluation goes on from there");
+        self.started_at = self.started_at.min(now);
+        let by_slots = self.engine.rewind(now, by);
+        self.polls.rewind(by_slots);
+        if matches!(self.world.source, Source::Prometheus(_)) {
+            self.engine.forget_windows();
+        }
+    }
+
     pub(super) fn polled(&mut self, generation: u64, slot: Timestamp, took_s: f64, result: Result<Poll, SourceError>) {
         if !self.polls.is_awaited(generation) {
             return;

@@ -126,6 +126,18 @@ impl RuleState {
         }
     }
 
+    /// Goes on at `now` though the clock was set back.
+    pub fn rewind(&mut self, now: Timestamp) {
+        if let Some(watched) = &mut self.watched {
+            watched.machine.rewind(now);
+        }
+        if let Some(record) = &mut self.record {
+            record.breached_at = record.breached_at.min(now);
+            record.fired_at = record.fired_at.min(now);
+            record.ended_at = record.ended_at.map(|ended| ended.min(now));
+        }
+    }
+
     /// The worst stage that counts.
     pub fn stage(&self) -> Option<Stage> {
         self.watched.as_ref()?.machine.stage()

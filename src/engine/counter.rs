@@ -106,6 +106,11 @@ impl Counter {
         self.last.len()
     }
 
+    /// Goes on as if the series had been seen `slots` earlier.
+    pub fn rewind(&mut self, slots: i64) {
+        self.seen = self.seen.map(|seen| Seen { slot: seen.slot - slots, ..seen });
+    }
+
     /// When the series was last present.
     pub fn seen(&self) -> Option<Seen> {
         self.seen

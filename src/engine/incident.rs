@@ -258,6 +258,15 @@ impl Incident {
         self.threads = threads.collect();
     }
 
+    /// Goes on at `now` though the clock was set back: nobody waits for a repetition until the clock has caught up.
+    pub fn rewind(&mut self, now: Timestamp) {
+        self.record.opened_at = self.record.opened_at.min(now);
+        for thread in self.threads.values_mut() {
+            thread.began_at = thread.began_at.min(now);
+            thread.last_told_at = thread.last_told_at.min(now);
+        }
+    }
+
     pub fn members(&self) -> &BTreeSet<AlertKey> {
         &self.members
     }

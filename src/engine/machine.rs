@@ -11,6 +11,7 @@
 
 mod bind;
 mod reload;
+mod rewind;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,6 +166,8 @@ pub struct Missed {
     pub slots: u64,
     /// Slots evaluated on an answer that may be incomplete.
     pub partial: u64,
+    /// How often the wall clock was set back, so that slots came again.
+    pub clock_set_back: u64,
 }
 
 impl Engine {

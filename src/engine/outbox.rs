@@ -98,6 +98,13 @@ impl Outbox {
         outbox
     }
 
+    /// Goes on though the clock was set back by `by`: what waits goes on waiting for as long as it would have.
+    pub fn rewind(&mut self, by: Duration) {
+        for item in self.receivers.iter_mut().flat_map(|receiver| receiver.queues.values_mut()).flatten() {
+            item.not_before = item.not_before - by;
+        }
+    }
+
     /// Takes a decision in. What waits for the same receiver and incident and is stale now gives way to it.
     pub fn push(&mut self, now: Timestamp, mut notification: Notification) {
         let index = notification.receiver;

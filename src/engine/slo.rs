@@ -238,6 +238,18 @@ impl Slo {
         }
     }
 
+    /// Goes on at `now` as if all had been counted `slots` earlier.
+    pub fn rewind(&mut self, now: Timestamp, slots: i64) {
+        self.sight_since = self.sight_since.min(now);
+        for slot in [&mut self.present_slot, &mut self.measured_slot, &mut self.flawed_slot] {
+            *slot = slot.saturating_sub(slots);
+        }
+        self.counters.rewind(slots);
+        for history in self.layouts.iter_mut().filter_map(|layout| layout.history.as_mut()) {
+            history.rewind(slots);
+        }
+    }
+
     /// Whether a series was present in `slot`, the newest.
     pub fn is_present(&self, slot: i64) -> bool {
         self.present_slot == slot

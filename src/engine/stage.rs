@@ -104,6 +104,15 @@ impl StageMachine {
         self.warning.clear_since = None;
         self.critical.clear_since = None;
     }
+
+    /// Goes on at `now` though the clock was set back: what lies in the future is of now, and a recovery is watched
+    /// from the beginning.
+    pub fn rewind(&mut self, now: Timestamp) {
+        self.skip();
+        for holding in [&mut self.warning, &mut self.critical] {
+            holding.since = holding.since.map(|since| since.min(now));
+        }
+    }
 }
 
 impl Holding {

@@ -38,6 +38,8 @@ pub struct History {
     last_tier: u32,
     first_slot: i64,
     newest_slot: i64,
+    /// How many slots the rows' numbers are ahead of those that others use: see [`History::rewind`].
+    ahead: i64,
     /// Which row of tier 0 is the newest.
     newest_row: i64,
     /// The first row ever pushed: what a window reaching back before it starts from.
@@ -68,6 +70,7 @@ impl History {
             last_tier: Age::in_slots(max_age_slots).tier,
             first_slot: i64::MAX,
             newest_slot: i64::MIN,
+            ahead: 0,
             newest_row: 0,
             first_row: vec![0.0; width].into_boxed_slice(),
             rows: Vec::new(),
@@ -79,12 +82,18 @@ impl History {
     }
 
     pub fn newest_slot(&self) -> Option<i64> {
-        (!self.is_empty()).then_some(self.newest_slot)
+        (!self.is_empty()).then_some(self.newest_slot - self.ahead)
+    }
+
+    /// Goes on as if every row's slot had been `slots` earlier. The rows stay where they are.
+    pub fn rewind(&mut self, slots: i64) {
+        self.ahead += slots;
     }
 
     /// Adds the row of `slot`, which must be later than any before; slots left out hold the row before them.
     pub fn push(&mut self, slot: i64, row: &[f64]) {
         debug_assert_eq!(row.len(), self.width);
+        let slot = slot + self.ahead;
         if self.is_empty() {
             self.first_slot = slot;
             self.first_row.copy_from_slice(row);
@@ -141,6 +150,7 @@ impl History {
         if self.is_empty() {
             return;
         }
+        let slot = slot + self.ahead;
         for tier in 0..=self.last_tier {
             let stride = 1 << tier;
             let (youngest, oldest) = match tier {
@@ -257,14 +267,22 @@ mod tests {
             start in 1_000_000i64..2_000_000,
             steps in prop::collection::vec((prop_oneof![20 => Just(1i64), 1 => 2i64..900], 0u32..50), 1..2500),
             ages in prop::collection::vec(0i64..6400, 1..20),
+            rewind in 0i64..5000,
         ) {
             let mut history = History::new(1, 6400);
             let mut oracle = Oracle(Vec::new());
             let (mut slot, mut count) = (start, 0.0);
-            for (gap, increase) in steps {
+            let half = steps.len() / 2;
+            for (number, (gap, increase)) in steps.into_iter().enumerate() {
+                if number == half {
+                    history.rewind(rewind);
+                    slot -= rewind;
+                    oracle.0.iter_mut().for_each(|(at, _)| *at -= rewind);
+                }
                 slot += gap;
                 count += f64::from(increase);
                 history.push(slot, &[count]);
+                prop_assert_eq!(history.newest_slot(), Some(slot));
                 oracle.0.push((slot, count));
             }
             for age in ages {

@@ -115,6 +115,8 @@ fn source(registry: &mut Registry, view: &View) {
     registry.register("source_up", "Whether the source answered the newest poll", up);
     registry.register("missed_evaluations", "Slots without an evaluation", counted(view.missed.slots));
     registry.register("partial_evaluations", "Slots evaluated on an incomplete answer", counted(view.missed.partial));
+    let set_back = counted(view.missed.clock_set_back);
+    registry.register("clock_set_back", "How often the wall clock was set back and slots came again", set_back);
     registry.register("evaluations", "Evaluations of a rule on an SLO", counted(view.evaluations));
 }
 
@@ -191,6 +193,7 @@ mod tests {
             r#"slowburn_build_info{version="1.2.3"} 1"#,
             r#"slowburn_evaluation_duration_seconds_bucket{le="0.005"} 1"#,
             "slowburn_missed_evaluations_total 0",
+            "slowburn_clock_set_back_total 0",
             "slowburn_source_up 0",
             r#"slowburn_notifications_total{receiver="oncall",outcome="delivered"} 0"#,
             r#"slowburn_notifications_held_back_total{reason="same_stage"} 0"#,

@@ -46,7 +46,7 @@ journeys:
 ";
 
 impl Daemon {
-    async fn start(config: &str) -> Self {
+    pub async fn start(config: &str) -> Self {
         Self::start_with(config, RULES).await
     }
 
@@ -60,10 +60,16 @@ impl Daemon {
 
     /// `config` is a file in `dir`.
     pub async fn start_in(dir: TempDir, config: &str) -> Self {
+        Self::start_under(dir, config, &[]).await
+    }
+
+    /// With these variables in its environment.
+    pub async fn start_under(dir: TempDir, config: &str, environment: &[(&str, &str)]) -> Self {
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_slowburn"))
             .args(["run", "--log-format", "json", "--config"])
             .arg(dir.path().join(config))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -107,7 +113,7 @@ impl Daemon {
         self.dir.path().join(name)
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
+    pub async fn get(&self, path: &str) -> (u16, String) {
         let response = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
@@ -157,7 +163,7 @@ pub fn slowburn(command: &str, config: &Path, args: &[&str]) -> String {
 }
 
 /// Reason and incident of every PagerDuty event that was accepted.
-fn pages(fakes: &Fakes) -> Vec<String> {
+pub fn pages(fakes: &Fakes) -> Vec<String> {
     let accepted = fakes.seen().into_iter().filter(|seen| seen.kind == Kind::PagerDuty && seen.status == Some(202));
     accepted
         .map(|seen| {
@@ -166,7 +172,7 @@ fn pages(fakes: &Fakes) -> Vec<String> {
         .collect()
 }
 
-fn pagerduty(fakes: &Fakes) -> String {
+pub fn pagerduty(fakes: &Fakes) -> String {
     format!("pagerduty: {{routing_key: {}, url: '{}/v2/enqueue'}}", "k".repeat(32), fakes.base)
 }
 
@@ -310,7 +316,7 @@ async fn http_refuses_in_json() {
 }
 
 /// Histogram samples each 5 s from `minutes` ago to a little while from now; slow since ten minutes ago.
-fn history(minutes: i64) -> String {
+pub fn history(minutes: i64) -> String {
     let now_s = slowburn::clock::Clock.now().unix_ms() / 1000;
     let mut text = "# TYPE request_seconds histogram\n".to_owned();
     for (bound, stops) in [("0.01", true), ("+Inf", false)] {

@@ -11,12 +11,12 @@ use slowburn::engine::slo::Sight;
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::engine::{Effect, Engine, Input, Outcome, ReceiverSpec, Report, Spec};
 
-const STEP: Duration = Duration::from_secs(30);
-const ONCALL: usize = 0;
+pub const STEP: Duration = Duration::from_secs(30);
+pub const ONCALL: usize = 0;
 const TEAM: usize = 1;
 
 /// A rule that burns at 10x over two minutes, the short window one; nothing but the threshold decides.
-fn burn_rule(name: &str, urgency: Urgency) -> Rule {
+pub fn burn_rule(name: &str, urgency: Urgency) -> Rule {
     let (long, short) = (Duration::from_minutes(2), Duration::from_minutes(1));
     Rule {
         name: name.into(),
@@ -35,7 +35,7 @@ fn burn_rule(name: &str, urgency: Urgency) -> Rule {
     }
 }
 
-fn slo(layer: &str, rules: Vec<Rule>) -> SloSpec {
+pub fn slo(layer: &str, rules: Vec<Rule>) -> SloSpec {
     SloSpec {
         journey: "checkout".into(),
         layer: Some(layer.into()),
@@ -68,18 +68,19 @@ fn route(oncall: usize, team: usize) -> Route {
 }
 
 /// An engine at a source whose layers count as they are told to.
-struct World {
-    engine: Engine,
-    slot: Timestamp,
+pub struct World {
+    pub engine: Engine,
+    pub slot: Timestamp,
     /// Cumulative `[good, total]` of each SLO's only series.
-    counts: Vec<[f64; 2]>,
-    told: Vec<String>,
+    pub counts: Vec<[f64; 2]>,
+    pub told: Vec<String>,
+    pub ids: Vec<String>,
     reports: Vec<Report>,
     outcome: fn(&Delivery) -> Option<Outcome>,
 }
 
 impl World {
-    fn new(slos: Vec<SloSpec>) -> Self {
+    pub fn new(slos: Vec<SloSpec>) -> Self {
         let receivers = [("oncall", Some(TEAM)), ("team", None)];
         let receivers = receivers.map(|(name, fallback)| ReceiverSpec { name: name.into(), fallback }).to_vec();
         let counts = vec![[0.0; 2]; slos.len()];
@@ -87,14 +88,21 @@ impl World {
             Spec { interval: STEP, blind_after: 3, slos, group_by: Vec::new(), route: route(ONCALL, TEAM), receivers };
         let engine = Engine::new(Arc::new(spec));
         let slot = Timestamp::from_unix_s(1_772_366_400);
-        let mut world =
-            Self { engine, slot, counts, told: Vec::new(), reports: Vec::new(), outcome: |_| Some(Outcome::Delivered) };
+        let mut world = Self {
+            engine,
+            slot,
+            counts,
+            told: vec![],
+            ids: vec![],
+            reports: vec![],
+            outcome: |_| Some(Outcome::Delivered),
+        };
         world.healthy(8);
         world
     }
 
     /// One poll in which the layers had 100 requests each, of which so many were slow. Returns what was told.
-    fn poll(&mut self, slow: &[f64]) -> Vec<String> {
+    pub fn poll(&mut self, slow: &[f64]) -> Vec<String> {
         for (counts, slow) in self.counts.iter_mut().zip(slow) {
             counts[0] += 100.0 - slow;
             counts[1] += 100.0;
@@ -104,7 +112,7 @@ impl World {
     }
 
     /// A poll that shows only some SLOs' series, with their counts as they stand.
-    fn poll_of(&mut self, present: &[usize], partial: bool) -> Vec<String> {
+    pub fn poll_of(&mut self, present: &[usize], partial: bool) -> Vec<String> {
         let bounds: Arc<[f64]> = [0.1, f64::INFINITY].into();
         let mut snapshot = Snapshot::default();
         snapshot.partial = partial;
@@ -124,7 +132,7 @@ impl World {
         self.engine.reload(Arc::new(spec))
     }
 
-    fn fail(&mut self) -> Vec<String> {
+    pub fn fail(&mut self) -> Vec<String> {
         let slot = self.slot;
         self.step(Input::PollFailed { slot, why: "no answer" })
     }
@@ -144,6 +152,7 @@ impl World {
                     let receiver = &self.engine.spec().receivers[told.receiver].name;
                     let (reason, stage, urgency) = (told.reason.as_str(), told.stage.as_str(), told.urgency.as_str());
                     self.told.push(format!("{receiver} {reason} {} {stage} {urgency}", told.incident));
+                    self.ids.push(told.id.clone());
                 }
                 Effect::Deliver(delivery) => {
                     if let Some(outcome) = (self.outcome)(&delivery) {
@@ -159,7 +168,7 @@ impl World {
     }
 
     /// Polls without a slow request; nothing may be told.
-    fn healthy(&mut self, polls: usize) {
+    pub fn healthy(&mut self, polls: usize) {
         for _ in 0..polls {
             let quiet = vec![0.0; self.counts.len()];
             assert_eq!(self.poll(&quiet), Vec::<String>::new());
@@ -167,7 +176,7 @@ impl World {
     }
 
     /// Polls until something is told; how many it took, and what.
-    fn until_told(&mut self, slow: &[f64]) -> (usize, Vec<String>) {
+    pub fn until_told(&mut self, slow: &[f64]) -> (usize, Vec<String>) {
         for polls in 1..100 {
             let told = self.poll(slow);
             if !told.is_empty() {

@@ -7,6 +7,7 @@ mod engine;
 mod example;
 mod exporter;
 mod fakes;
+mod faults;
 mod golden;
 mod history;
 mod kinds;

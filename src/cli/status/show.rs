@@ -52,6 +52,9 @@ fn head(answer: &Answer) -> String {
         let missed = &answer.missed;
         let _ = writeln!(out, "Missed slots: {}; evaluated on incomplete answers: {}.", missed.slots, missed.partial);
     }
+    if answer.missed.clock_set_back > 0 {
+        let _ = writeln!(out, "The wall clock was set back: {} times.", answer.missed.clock_set_back);
+    }
     if let Some(error) = &answer.last_reload.error {
         let _ = writeln!(out, "{} at {}: {error}", "The last reload failed".red().bold(), answer.last_reload.at);
     }

@@ -10,6 +10,7 @@ use crate::engine::incident::{Identity, Incident, Level, SOURCE_INCIDENT, Standi
 use crate::engine::notification::AlertFacts;
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::slo::{Sight, Windows};
+use crate::engine::stable_hash;
 use crate::engine::time::Timestamp;
 
 impl Engine {
@@ -48,7 +49,12 @@ impl Engine {
         if fresh || incident.record.resolved_at.is_some() {
             effects.push(Effect::Incident(incident.record.clone()));
         }
-        for notification in notifications {
+        for mut notification in notifications {
+            // Slots come again after the clock was set back; ids must not.
+            if self.missed.clock_set_back > 0 {
+                let parts = [notification.id.as_str(), &self.missed.clock_set_back.to_string()];
+                notification.id = format!("sb-{:032x}", stable_hash(&parts));
+            }
             effects.push(Effect::Notify(Arc::new(notification.clone())));
             self.outbox.push(slot, notification);
         }
