@@ -154,6 +154,13 @@ pub enum ReceiverKind {
         secret: Option<Secret>,
         http: HttpClient,
     },
+    Alertmanager {
+        /// Base addresses of all instances, without a trailing slash.
+        urls: Vec<String>,
+        /// How often what stands is posted again.
+        resend: Duration,
+        http: HttpClient,
+    },
 }
 
 impl ReceiverKind {
@@ -163,6 +170,15 @@ impl ReceiverKind {
             ReceiverKind::PagerDuty { .. } => "PagerDuty",
             ReceiverKind::Slack { .. } => "Slack",
             ReceiverKind::Webhook { .. } => "webhook",
+            ReceiverKind::Alertmanager { .. } => "Alertmanager",
+        }
+    }
+
+    /// How often a receiver is told what stands, though nothing changed; `None` for one that remembers what it was told.
+    pub fn resend(&self) -> Option<Duration> {
+        match self {
+            ReceiverKind::Alertmanager { resend, .. } => Some(*resend),
+            ReceiverKind::PagerDuty { .. } | ReceiverKind::Slack { .. } | ReceiverKind::Webhook { .. } => None,
         }
     }
 }

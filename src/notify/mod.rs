@@ -12,11 +12,13 @@
 //! # }
 //! ```
 
+mod alertmanager;
 mod facts;
 mod format;
 mod links;
 mod message;
 mod pagerduty;
+mod post;
 mod secrets;
 mod slack;
 mod text;
@@ -24,22 +26,22 @@ mod transport;
 pub mod trial;
 mod webhook;
 
-use reqwest::{Client, RequestBuilder, Url};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::config::secret::Secret;
-use crate::config::{Config, HttpClient, Receiver, ReceiverKind};
+use crate::config::{Config, Receiver, ReceiverKind};
 use crate::engine::notification::Notification;
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::{Outcome, stable_hash};
-use crate::http::{self, ClientError};
+use crate::http::ClientError;
 
+use self::alertmanager::Cluster;
+pub use self::alertmanager::Heard;
 pub use self::facts::Fact;
 use self::message::Context;
 pub use self::message::Message;
+use self::post::Post;
 use self::secrets::Scrubber;
-use self::transport::Answer;
 
 /// How long a send may take, from the connect to the answer's end.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -86,21 +88,21 @@ pub enum Flaw {
 #[derive(Debug)]
 struct Target {
     name: String,
-    client: Client,
     channel: Channel,
 }
 
+/// How a receiver is told.
 #[derive(Debug)]
 enum Channel {
-    PagerDuty { url: Secret, routing_key: Secret },
-    Slack { url: Secret },
-    Webhook { url: Secret, signer: Option<webhook::Signer> },
+    Post(Post),
+    Alertmanager(Cluster),
 }
 
 impl Notifier {
     pub fn new(config: &Config) -> Result<Self, NotifyError> {
-        let target = |receiver: &Receiver| {
-            Target::new(receiver).map_err(|why| NotifyError { receiver: receiver.name.clone(), why })
+        let target = |receiver: &Receiver| match Channel::new(&receiver.kind, config.spec.interval) {
+            Ok(channel) => Ok(Target { name: receiver.name.clone(), channel }),
+            Err(why) => Err(NotifyError { receiver: receiver.name.clone(), why }),
         };
         let secrets: Vec<String> = config.receivers.iter().flat_map(|receiver| secrets::of(&receiver.kind)).collect();
         Ok(Self {
@@ -125,14 +127,19 @@ impl Notifier {
     /// What is sent to the notification's receiver, without routing keys and signatures; `None` if there is no such
     /// receiver.
     pub fn body(&self, notification: &Notification) -> Option<Value> {
-        self.targets.get(notification.receiver).map(|target| self.body_for(target, notification, "[secret]"))
+        let target = self.targets.get(notification.receiver)?;
+        Some(match &target.channel {
+            Channel::Post(post) => post.body(notification, &self.message(notification), &self.sender(target)),
+            Channel::Alertmanager(cluster) => cluster.body(notification, &self.context, notification.at),
+        })
     }
 
     /// Whether the notification's receiver keeps an incident open until it hears of its end.
     pub fn keeps_open(&self, notification: &Notification) -> bool {
         match self.targets.get(notification.receiver).map(|target| &target.channel) {
-            Some(Channel::PagerDuty { .. }) => true,
-            Some(Channel::Slack { .. } | Channel::Webhook { .. }) | None => false,
+            Some(Channel::Post(post)) => post.keeps_open(),
+            // What is not posted again ends there by itself. Ended at once, it would tell nobody of itself.
+            Some(Channel::Alertmanager(_)) | None => false,
         }
     }
 
@@ -146,29 +153,32 @@ impl Notifier {
         let Some(target) = self.targets.get(notification.receiver) else {
             return Reply { outcome: Outcome::Rejected { why: "there is no such receiver".into() }, said: None };
         };
-        let routing_key = match &target.channel {
-            Channel::PagerDuty { routing_key, .. } => routing_key.expose(),
-            Channel::Slack { .. } | Channel::Webhook { .. } => "",
-        };
-        let body = self.body_for(target, notification, routing_key).to_string();
-        let request = target.request(notification, body, now);
-        match transport::post(request, self.deadline, now, &self.scrubber).await {
-            Ok(answer) => target.reply(&answer, &self.scrubber),
-            Err(outcome) => Reply { outcome, said: None },
+        let manner = (self.deadline, now, &self.scrubber);
+        match &target.channel {
+            Channel::Post(post) => {
+                post.send(notification, &self.message(notification), &self.sender(target), manner).await
+            }
+            Channel::Alertmanager(cluster) => {
+                let notifications = std::slice::from_ref(notification);
+                alertmanager::reply(&cluster.post(notifications, &self.context, manner).await)
+            }
         }
     }
 
-    fn body_for(&self, target: &Target, notification: &Notification, routing_key: &str) -> Value {
-        let message = self.message(notification);
-        match &target.channel {
-            Channel::PagerDuty { .. } => pagerduty::body(notification, &message, routing_key),
-            Channel::Slack { .. } => slack::body(&message),
-            Channel::Webhook { .. } => {
-                let (context, external_url) = (&self.context, self.external_url.as_str());
-                let sender = webhook::Sender { context, receiver: &target.name, external_url };
-                webhook::body(notification, &message, &sender)
+    /// Posts all that stands at a receiver (see [`Engine::roster`](crate::engine::Engine::roster)), once, to each of
+    /// its instances; returns how each took it, in the order of the configuration. Nothing for a receiver that is not
+    /// told in this way.
+    pub async fn post_roster(&self, receiver: usize, roster: &[Notification], now: Timestamp) -> Vec<Heard> {
+        match self.targets.get(receiver).map(|target| &target.channel) {
+            Some(Channel::Alertmanager(cluster)) => {
+                cluster.post(roster, &self.context, (self.deadline, now, &self.scrubber)).await
             }
+            Some(Channel::Post(_)) | None => Vec::new(),
         }
+    }
+
+    fn sender<'a>(&'a self, target: &'a Target) -> webhook::Sender<'a> {
+        webhook::Sender { context: &self.context, receiver: &target.name, external_url: &self.external_url }
     }
 }
 
@@ -177,65 +187,14 @@ pub fn preview(config: &Config, notification: &Notification) -> String {
     Message::new(notification, &Context::new(config)).to_text()
 }
 
-impl Target {
-    fn new(receiver: &Receiver) -> Result<Self, Flaw> {
-        let plain = HttpClient::default();
-        let (address, settings) = match &receiver.kind {
-            ReceiverKind::PagerDuty { url, .. } => (url.as_str(), &plain),
-            ReceiverKind::Slack { webhook_url } => (webhook_url.expose(), &plain),
-            ReceiverKind::Webhook { url, http, .. } => (url.expose(), http),
-        };
-        if !Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
-            return Err(Flaw::Address);
-        }
-        let (channel, client) = (Channel::new(&receiver.kind)?, http::client(settings)?);
-        Ok(Self { name: receiver.name.clone(), client, channel })
-    }
-
-    fn request(&self, notification: &Notification, body: String, now: Timestamp) -> RequestBuilder {
-        let (url, signer) = match &self.channel {
-            Channel::PagerDuty { url, .. } | Channel::Slack { url } => {
-                return self.client.post(url.expose()).header("content-type", "application/json").body(body);
-            }
-            Channel::Webhook { url, signer } => (url, signer),
-        };
-        let id = webhook::header_id(&notification.id);
-        let mut request = self
-            .client
-            .post(url.expose())
-            .header("content-type", "application/json")
-            .header("webhook-timestamp", webhook::unix_s(now));
-        if let Some(signer) = signer {
-            request = request.header("webhook-signature", signer.sign(&id, now, body.as_bytes()));
-        }
-        request.header("webhook-id", id).body(body)
-    }
-
-    fn reply(&self, answer: &Answer, scrubber: &Scrubber) -> Reply {
-        let word = match &self.channel {
-            Channel::PagerDuty { .. } => pagerduty::word(&answer.body).map(|word| scrubber.scrub_answer(&word)),
-            Channel::Slack { .. } => slack::word(&answer.body).map(|word| scrubber.scrub_answer(word)),
-            Channel::Webhook { .. } => Some(scrubber.scrub_answer(&answer.body)),
-        };
-        let said = Some(answer.why(word.clone()));
-        let outcome = match (&self.channel, answer.outcome(word.clone())) {
-            (Channel::Slack { .. }, Outcome::Delivered) => slack::outcome(answer, word),
-            (_, outcome) => outcome,
-        };
-        Reply { outcome, said }
-    }
-}
-
 impl Channel {
-    fn new(kind: &ReceiverKind) -> Result<Self, Flaw> {
+    fn new(kind: &ReceiverKind, interval: Duration) -> Result<Self, Flaw> {
         Ok(match kind {
-            ReceiverKind::PagerDuty { routing_key, url } => {
-                Channel::PagerDuty { url: Secret::new(url.clone()), routing_key: routing_key.clone() }
-            }
-            ReceiverKind::Slack { webhook_url } => Channel::Slack { url: webhook_url.clone() },
-            ReceiverKind::Webhook { url, secret, .. } => {
-                let signer = secret.as_ref().map(|it| webhook::Signer::new(it.expose()).ok_or(Flaw::SigningSecret));
-                Channel::Webhook { url: url.clone(), signer: signer.transpose()? }
+            ReceiverKind::PagerDuty { routing_key, url } => Channel::Post(Post::to_pagerduty(url, routing_key)?),
+            ReceiverKind::Slack { webhook_url } => Channel::Post(Post::to_slack(webhook_url)?),
+            ReceiverKind::Webhook { url, secret, http } => Channel::Post(Post::to_webhook(url, secret.as_ref(), http)?),
+            ReceiverKind::Alertmanager { urls, resend, http } => {
+                Channel::Alertmanager(Cluster::new(urls, *resend, interval, http)?)
             }
         })
     }

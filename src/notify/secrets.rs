@@ -61,6 +61,7 @@ pub fn of(kind: &ReceiverKind) -> Vec<String> {
             secrets.extend(of_credentials(http));
             secrets
         }
+        ReceiverKind::Alertmanager { http, .. } => of_credentials(http),
     }
 }
 

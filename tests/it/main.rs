@@ -1,6 +1,7 @@
 //! The one integration test binary. Tests that need a real server from a package registry are `#[ignore = "needs ..."]`
 //! and run by `tests/run.sh`.
 
+mod alertmanager;
 mod config;
 mod daemon;
 mod engine;

@@ -1,6 +1,7 @@
 //! What the user wrote: every value typed, with its place, and nothing filled in. Defaults and everything that needs
 //! more than one value to judge are `validate`'s.
 
+mod alertmanager;
 mod journeys;
 mod receivers;
 mod routes;
@@ -12,6 +13,7 @@ use crate::engine::time::Duration;
 use super::decode::{Spanned, object};
 use super::types::Named;
 
+pub(super) use self::alertmanager::Alertmanager;
 pub(super) use self::journeys::{Journey, Layer, Objective, Reserve};
 pub(super) use self::receivers::{PagerDuty, Receiver, Slack, Webhook};
 pub(super) use self::routes::{RootRoute, Route};

@@ -4,6 +4,7 @@ use crate::config::decode::object;
 use crate::config::secret::Secret;
 use crate::config::types::{SecretUrl, Url};
 
+use super::alertmanager::Alertmanager;
 use super::source::Http;
 
 object! {
@@ -17,6 +18,8 @@ object! {
         slack: Slack;
         /// Any HTTP server: Alertmanager's webhook format, signed as Standard Webhooks says.
         webhook: Webhook;
+        /// Alertmanager, by API v2: all instances, told again and again what stands.
+        alertmanager: Alertmanager;
         /// The receiver that is told what this one refuses for good.
         fallback: String;
     }

@@ -2,6 +2,7 @@
 //! contradiction reported. Nothing here stops at the first mistake; a part that cannot be built is left out, and the
 //! caller refuses the whole if anything was an error.
 
+mod alertmanager;
 mod cron;
 mod http;
 mod journeys;

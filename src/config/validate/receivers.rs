@@ -12,7 +12,7 @@ use crate::engine::ReceiverSpec;
 
 use super::names::{Names, unknown};
 use super::routes::Routing;
-use super::{Context, http};
+use super::{Context, alertmanager, http};
 
 const PAGERDUTY_URL: &str = "https://events.pagerduty.com/v2/enqueue";
 const ROUTING_KEY_CHARS: usize = 32;
@@ -51,6 +51,7 @@ pub(super) fn receivers(field: &Field<Vec<Spanned<raw::Receiver>>>, context: &mu
     }
     let fallback_of: Vec<_> = fallbacks.iter().map(|field| fallback(field, &out.names, context)).collect();
     report_cycles(&fallbacks, &fallback_of, &out.names, context);
+    report_levels(&fallbacks, &fallback_of, &out, context);
     let specs = out.names.iter().zip(fallback_of);
     out.specs = specs.map(|(name, fallback)| ReceiverSpec { name: name.clone(), fallback }).collect();
     out
@@ -118,14 +119,31 @@ fn report_cycles(
     }
 }
 
+/// What stands is not known to a receiver that is only told what another refused, so it could not be held there.
+fn report_levels(fields: &[&Field<String>], fallback_of: &[Option<usize>], out: &Receivers, context: &mut Context<'_>) {
+    for (field, fallback) in fields.iter().zip(fallback_of) {
+        let (Some(field), Some(fallback)) = (field.get(), fallback) else { continue };
+        let name = &out.names[*fallback];
+        let built = out.built.iter().find(|receiver| receiver.name == *name);
+        if built.is_some_and(|receiver| receiver.kind.resend().is_some()) {
+            let message = format!("'{name}' cannot stand in for another receiver");
+            let label = "an Alertmanager lets an alert end that it is not told of again and again";
+            let diagnostic = Diagnostic::error(field.span, message).label(label);
+            context.findings.add(diagnostic.help("name it in the route, beside the receiver"));
+        }
+    }
+}
+
 fn kind(raw: &raw::Receiver, context: &mut Context<'_>) -> Option<ReceiverKind> {
     let kinds = [
         ("pagerduty", raw.pagerduty.key(), raw.pagerduty.is_absent()),
         ("slack", raw.slack.key(), raw.slack.is_absent()),
         ("webhook", raw.webhook.key(), raw.webhook.is_absent()),
+        ("alertmanager", raw.alertmanager.key(), raw.alertmanager.is_absent()),
     ];
     if kinds.iter().all(|(.., absent)| *absent) {
-        let diagnostic = Diagnostic::error(raw.at, "a receiver needs one of: pagerduty, slack, webhook");
+        let names = kinds.map(|(name, ..)| name).join(", ");
+        let diagnostic = Diagnostic::error(raw.at, format!("a receiver needs one of: {names}"));
         context.findings.add(diagnostic.help("write, for example, webhook: {url: 'http://localhost:8080/slo'}"));
     }
     let given: Vec<(&str, Span)> = kinds.iter().filter_map(|(name, key, _)| Some((*name, (*key)?))).collect();
@@ -137,7 +155,8 @@ fn kind(raw: &raw::Receiver, context: &mut Context<'_>) -> Option<ReceiverKind> 
     let pagerduty = raw.pagerduty.value().and_then(|raw| pagerduty(raw, context));
     let slack = raw.slack.value().and_then(|raw| slack(raw, context));
     let webhook = raw.webhook.value().and_then(|raw| webhook(raw, context));
-    pagerduty.or(slack).or(webhook)
+    let alertmanager = raw.alertmanager.value().and_then(|raw| alertmanager::alertmanager(raw, context));
+    pagerduty.or(slack).or(webhook).or(alertmanager)
 }
 
 fn pagerduty(raw: &raw::PagerDuty, context: &mut Context<'_>) -> Option<ReceiverKind> {

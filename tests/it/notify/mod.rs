@@ -2,5 +2,5 @@
 
 mod limits;
 mod messages;
-mod samples;
+pub mod samples;
 mod sending;

@@ -1,0 +1,4 @@
+//! Alertmanager as a receiver.
+
+mod fake;
+mod sending;
