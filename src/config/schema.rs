@@ -61,6 +61,7 @@ mod tests {
             check::<raw::PagerDuty>("PagerDuty"),
             check::<raw::Slack>("Slack"),
             check::<raw::Webhook>("Webhook"),
+            check::<raw::Alertmanager>("Alertmanager"),
             check::<raw::RootRoute>("RootRoute"),
             check::<raw::Route>("Route"),
             check::<raw::Rule>("Rule"),

@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(batches.iter().map(|batch| batch.len()).sum::<usize>(), alerts.len());
         let bytes = |batch: &&[Posted]| batch.iter().map(|it| it.json.len() + 1).sum::<usize>();
         assert!(batches.iter().all(|batch| bytes(batch) <= MAX_BODY_BYTES || batch.len() == 1));
-        assert_eq!(batches.len(), 4);
+        assert_eq!(batches.len(), 3);
     }
 
     #[test]
