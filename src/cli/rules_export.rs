@@ -269,8 +269,8 @@ mod tests {
     struct Never;
 
     impl Calendar for Never {
-        fn occurs_within(&self, _: Timestamp, _: Timestamp) -> bool {
-            false
+        fn next_after(&self, _: Timestamp) -> Option<Timestamp> {
+            None
         }
     }
 

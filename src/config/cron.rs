@@ -230,6 +230,11 @@ impl Cron {
 }
 
 impl Calendar for Cron {
+    fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
+        Cron::next_after(self, after)
+    }
+
+    // Without the long way to an occurrence far ahead.
     fn occurs_within(&self, after: Timestamp, until: Timestamp) -> bool {
         self.next_within(after, until).is_some()
     }

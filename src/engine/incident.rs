@@ -10,15 +10,12 @@ use serde::Serialize;
 
 use super::alert::AlertKey;
 use super::histogram::{Labels, place};
-use super::notification::Moves;
-use super::notification::{AlertFacts, Notification, Reason};
-use super::route::Destination;
+use super::notification::{AlertFacts, HeldBack, Moves, Notification, Reason};
+use super::route::{Destination, Hold};
 use super::rule::{Stage, Urgency};
 use super::stable_hash;
-use super::time::{Duration, Timestamp};
-
-/// How bad an alert is; ordered.
-pub type Level = (Stage, Urgency);
+use super::thread::{Concern, Level, Listener, News};
+use super::time::Timestamp;
 
 /// The key of the incident that tells that the source is out of sight. No journey can have this name.
 pub const SOURCE_INCIDENT: &str = "slowburn:source";
@@ -40,6 +37,8 @@ pub struct IncidentRecord {
     pub worst_urgency: Urgency,
     /// Rules of SLOs that took part.
     pub alerts: usize,
+    /// Why nobody is told of what stands of it, if all of that is held back.
+    pub held: Option<Hold>,
 }
 
 /// What stands in for the identity of an incident: whose it is and who cares.
@@ -61,17 +60,6 @@ pub struct Standing {
     pub destinations: Vec<Destination>,
 }
 
-#[derive(Debug, Clone)]
-struct Thread {
-    alerts: BTreeSet<AlertKey>,
-    /// The level the receiver knows of, or the lower one it has come to since.
-    told: Level,
-    worst: Level,
-    began_at: Timestamp,
-    last_told_at: Timestamp,
-    repeat_interval: Option<Duration>,
-}
-
 /// One open incident.
 #[derive(Debug, Clone)]
 pub struct Incident {
@@ -80,19 +68,9 @@ pub struct Incident {
     /// Alerts that ever took part.
     members: BTreeSet<AlertKey>,
     /// By receiver.
-    threads: BTreeMap<usize, Thread>,
+    listeners: BTreeMap<usize, Listener>,
     /// For the incident of the source.
     pub detail: Option<String>,
-}
-
-impl Thread {
-    /// Over is a thread without alerts, and one that paged once only tickets are left: whoever was woken hears that it
-    /// is over, and neither they nor their pager take the next page for part of an old ticket.
-    fn is_over(&self, alerts: &[(&Standing, Destination)]) -> bool {
-        let paged = self.worst == (Stage::Critical, Urgency::Page);
-        let pages = alerts.iter().any(|(alert, _)| alert.level.1 == Urgency::Page);
-        alerts.is_empty() || paged && !pages
-    }
 }
 
 impl Incident {
@@ -107,24 +85,26 @@ impl Incident {
             worst_stage: level.0,
             worst_urgency: level.1,
             alerts: 0,
+            held: None,
         };
-        Self { identity, record, members: BTreeSet::new(), threads: BTreeMap::new(), detail: None }
+        Self { identity, record, members: BTreeSet::new(), listeners: BTreeMap::new(), detail: None }
     }
 
     /// Takes the alerts that stand at `now` and decides what to tell whom. `facts` describes alerts as they stand or
-    /// last stood, worst first. Returns the notifications and how many alerts joined without making it worse.
+    /// last stood, worst first. Returns the notifications, and counts those that were held back and the alerts that
+    /// joined without making it worse.
     pub fn update(
         &mut self,
         now: Timestamp,
         standing: &[Standing],
         facts: &dyn Fn(&BTreeSet<AlertKey>) -> Vec<AlertFacts>,
-    ) -> (Vec<Notification>, u64) {
-        let mut joined = 0;
+        held_back: &mut HeldBack,
+    ) -> Vec<Notification> {
         let worst_before = (self.record.worst_stage, self.record.worst_urgency);
         let first = self.members.is_empty();
         for alert in standing {
             if self.members.insert(alert.alert) && !first && alert.level <= worst_before {
-                joined += 1;
+                held_back.joined += 1;
             }
             self.worsen(alert.level);
         }
@@ -132,10 +112,11 @@ impl Incident {
             (self.record.stage, self.record.urgency) = level;
         }
         self.record.alerts = self.members.len();
+        self.record.held = hold_of(standing);
         if standing.is_empty() {
             self.record.resolved_at = Some(now);
         }
-        (self.tell(now, standing, facts), joined)
+        self.tell(now, standing, facts, held_back)
     }
 
     fn worsen(&mut self, level: Level) {
@@ -148,77 +129,43 @@ impl Incident {
         now: Timestamp,
         standing: &[Standing],
         facts: &dyn Fn(&BTreeSet<AlertKey>) -> Vec<AlertFacts>,
+        held_back: &mut HeldBack,
     ) -> Vec<Notification> {
-        let mut by_receiver: BTreeMap<usize, Vec<(&Standing, Destination)>> = BTreeMap::new();
-        for alert in standing {
-            for destination in &alert.destinations {
-                by_receiver.entry(destination.receiver).or_default().push((alert, *destination));
+        let mut concerns: BTreeMap<usize, Vec<Concern>> = self.listeners.keys().map(|to| (*to, Vec::new())).collect();
+        for Standing { alert, level, breached_at, destinations } in standing {
+            for Destination { receiver, repeat_interval, held } in destinations {
+                concerns.entry(*receiver).or_default().push(Concern {
+                    alert: *alert,
+                    level: *level,
+                    breached_at: *breached_at,
+                    repeat_interval: *repeat_interval,
+                    held: *held,
+                });
             }
         }
-        let mut notifications = Vec::new();
-        let none = Vec::new();
-        let over = self.threads.iter().filter(|(to, thread)| thread.is_over(by_receiver.get(to).unwrap_or(&none)));
-        let over: Vec<usize> = over.map(|(to, _)| *to).collect();
-        for receiver in over {
-            if let Some(mut thread) = self.threads.remove(&receiver) {
-                // What stands on is told anew, and is no part of what is over.
-                for (alert, _) in by_receiver.get(&receiver).unwrap_or(&none) {
-                    thread.alerts.remove(&alert.alert);
-                }
-                let facts = facts(&thread.alerts);
-                if by_receiver.contains_key(&receiver) {
-                    let pages = facts.iter().filter(|alert| alert.urgency == Urgency::Page);
-                    thread.began_at = pages.map(|alert| alert.breached_at).min().unwrap_or(thread.began_at);
-                }
-                notifications.push(self.notification(now, receiver, Reason::Resolved, &thread, thread.worst, facts));
+        let mut news = Vec::new();
+        for (receiver, concerns) in concerns {
+            let listener = self.listeners.entry(receiver).or_default();
+            let (told, held) = listener.update(now, &concerns);
+            if let Some((hold, notifications)) = held {
+                held_back.hold(hold, notifications);
             }
+            news.extend(told.into_iter().map(|news| (receiver, news)));
         }
-        for (receiver, alerts) in by_receiver {
-            let Some((worst, destination)) = alerts.iter().max_by_key(|(alert, _)| alert.level) else { continue };
-            let level = worst.level;
-            let current: BTreeSet<AlertKey> = alerts.iter().map(|(alert, _)| alert.alert).collect();
-            let began_at = alerts.iter().map(|(alert, _)| alert.breached_at).min().unwrap_or(now);
-            let fresh = Thread {
-                alerts: BTreeSet::new(),
-                told: level,
-                worst: level,
-                began_at,
-                last_told_at: now,
-                repeat_interval: destination.repeat_interval,
-            };
-            let known = self.threads.contains_key(&receiver);
-            let thread = self.threads.entry(receiver).or_insert(fresh);
-            thread.alerts.extend(&current);
-            thread.repeat_interval = destination.repeat_interval;
-            let repeat_due = thread.repeat_interval.is_some_and(|every| now.since(thread.last_told_at) >= every);
-            let worse = level > thread.told;
-            // What got better and then worse again is news.
-            thread.told = level;
-            thread.worst = thread.worst.max(level);
-            let reason = match (known, self.identity.journey.is_some()) {
-                (false, true) => Reason::Opened,
-                (false, false) => Reason::Blind,
-                (true, _) if worse => Reason::Escalated,
-                (true, _) if repeat_due => Reason::Repeated,
-                (true, _) => continue,
-            };
-            thread.last_told_at = now;
-            let thread = thread.clone();
-            notifications.push(self.notification(now, receiver, reason, &thread, level, facts(&current)));
-        }
-        notifications
+        self.listeners.retain(|_, listener| !listener.is_idle());
+        // What is over goes out before what begins.
+        news.sort_by_key(|(_, news)| news.reason != Reason::Resolved);
+        news.into_iter().map(|(receiver, news)| self.notification(now, receiver, &news, facts(&news.alerts))).collect()
     }
 
-    fn notification(
-        &self,
-        now: Timestamp,
-        receiver: usize,
-        reason: Reason,
-        thread: &Thread,
-        (stage, urgency): Level,
-        alerts: Vec<AlertFacts>,
-    ) -> Notification {
+    fn notification(&self, now: Timestamp, receiver: usize, news: &News, alerts: Vec<AlertFacts>) -> Notification {
         let key = &self.identity.key;
+        let reason = match news.reason {
+            Reason::Opened if self.identity.journey.is_none() => Reason::Blind,
+            reason => reason,
+        };
+        let pages = alerts.iter().filter(|alert| news.leaves_some && alert.urgency == Urgency::Page);
+        let began_at = pages.map(|alert| alert.breached_at).min();
         let mut notification = Notification {
             id: format!("sb-{:032x}", stable_hash(&[key, &receiver.to_string(), reason.as_str(), &now.to_string()])),
             at: now,
@@ -229,9 +176,9 @@ impl Incident {
             owner: self.identity.owner.clone(),
             runbook: self.identity.runbook.clone(),
             group: self.identity.group.clone(),
-            stage,
-            urgency,
-            opened_at: thread.began_at,
+            stage: news.level.0,
+            urgency: news.level.1,
+            opened_at: began_at.unwrap_or(news.began_at),
             resolved_at: (reason == Reason::Resolved).then_some(now),
             alerts,
             detail: self.detail.clone(),
@@ -243,33 +190,35 @@ impl Incident {
 
     /// Whether some receiver is to be told again at `now` though nothing changed.
     pub fn repeat_due(&self, now: Timestamp) -> bool {
-        self.threads
-            .values()
-            .any(|thread| thread.repeat_interval.is_some_and(|every| now.since(thread.last_told_at) >= every))
+        self.listeners.values().any(|listener| listener.repeat_due(now))
     }
 
     /// Goes on under another configuration. A receiver that is gone hears nothing any more.
     pub fn renumber(&mut self, moves: &Moves) {
-        let alerts = |keys: &BTreeSet<AlertKey>| keys.iter().filter_map(|key| moves.alert(*key)).collect();
-        self.members = alerts(&self.members);
-        let threads = std::mem::take(&mut self.threads).into_iter().filter_map(|(receiver, thread)| {
-            Some((moves.receivers[receiver]?, Thread { alerts: alerts(&thread.alerts), ..thread }))
+        self.members = self.members.iter().filter_map(|key| moves.alert(*key)).collect();
+        let listeners = std::mem::take(&mut self.listeners).into_iter().filter_map(|(receiver, mut listener)| {
+            listener.renumber(moves);
+            Some((moves.receivers[receiver]?, listener))
         });
-        self.threads = threads.collect();
+        self.listeners = listeners.collect();
     }
 
     /// Goes on at `now` though the clock was set back: nobody waits for a repetition until the clock has caught up.
     pub fn rewind(&mut self, now: Timestamp) {
         self.record.opened_at = self.record.opened_at.min(now);
-        for thread in self.threads.values_mut() {
-            thread.began_at = thread.began_at.min(now);
-            thread.last_told_at = thread.last_told_at.min(now);
-        }
+        self.listeners.values_mut().for_each(|listener| listener.rewind(now));
     }
 
     pub fn members(&self) -> &BTreeSet<AlertKey> {
         &self.members
     }
+}
+
+/// Why nobody is told of any of these; `None` if somebody is.
+fn hold_of(standing: &[Standing]) -> Option<Hold> {
+    let holds = standing.iter().flat_map(|alert| &alert.destinations).map(|destination| destination.held);
+    let holds: Option<Vec<Hold>> = holds.collect();
+    holds?.into_iter().min()
 }
 
 /// The key of an incident: `journey`, or `journey{label="value"}` where more labels group.

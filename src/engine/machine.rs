@@ -10,6 +10,7 @@
 //! ```
 
 mod bind;
+mod hold;
 mod reload;
 mod rewind;
 mod tell;
@@ -24,11 +25,13 @@ use super::incident::{Incident, IncidentRecord};
 use super::notification::{HeldBack, Notification};
 use super::outbox::{Delivery, Outbox};
 use super::rule::{Limit, Rule, Schedule};
+use super::silence::Silence;
 use super::sli::{NewSeries, SloSpec, Traffic};
 use super::slo::{Sight, Slo, Windows};
 use super::spec::{Outcome, Spec};
 use super::stage::Verdict;
 use super::time::Timestamp;
+use hold::Holds;
 
 /// What happened in the world. Absence of data is an input, never a zero.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +44,11 @@ pub enum Input<'a> {
     PollFailed { slot: Timestamp, why: &'a str },
     /// A send ended.
     Settled { id: &'a str, outcome: &'a Outcome },
+    /// A silence was made, or replaces the one of its id; it holds from the next slot on. One that
+    /// [`Engine::check_silence`] refuses changes nothing.
+    Silence(&'a Silence),
+    /// A silence is to end now.
+    Unsilence { id: &'a str },
     /// Time passed: retries may be due.
     Tick,
 }
@@ -156,6 +164,7 @@ pub struct Engine {
     pub(super) evaluations: u64,
     /// Another configuration came, which incidents know nothing of yet.
     incidents_stale: bool,
+    pub(super) holds: Holds,
     reports: Vec<Report>,
 }
 
@@ -203,6 +212,7 @@ impl Engine {
             missed: Missed::default(),
             evaluations: 0,
             incidents_stale: false,
+            holds: Holds::default(),
             reports: Vec::new(),
             spec,
         };
@@ -255,6 +265,8 @@ impl Engine {
             }
             Input::PollFailed { slot, why } => self.poll_failed(slot, why, &mut effects),
             Input::Settled { id, outcome } => self.outbox.settle(now, id, outcome.clone()),
+            Input::Silence(silence) => self.holds.silences.set(now, silence),
+            Input::Unsilence { id } => self.holds.silences.end(now, id),
             Input::Tick => {}
         }
         effects.extend(self.reports.drain(..).map(Effect::Report));
@@ -312,6 +324,7 @@ impl Engine {
     fn evaluate(&mut self, slot: Timestamp, partial: bool, effects: &mut Vec<Effect>) {
         self.missed.partial += u64::from(partial);
         self.last_answer = Some(slot);
+        let held_otherwise = self.look_at_holds(slot);
         self.note_due_schedules(slot);
         let mut changed = false;
         // One SLO after the other, so that each one's memory is fetched once.
@@ -330,7 +343,7 @@ impl Engine {
         self.evaluated_slot = Some(slot);
         self.look_after_source(slot, effects);
         let stale = std::mem::take(&mut self.incidents_stale);
-        if changed || stale || self.incidents.values().any(|incident| incident.repeat_due(slot)) {
+        if changed || stale || held_otherwise || self.incidents.values().any(|incident| incident.repeat_due(slot)) {
             self.update_incidents(slot, effects);
         }
     }
@@ -400,8 +413,12 @@ impl Engine {
         for state in self.rules.iter_mut().flatten() {
             state.skip();
         }
+        let held_otherwise = self.look_at_holds(slot);
         if self.failed_in_a_row >= self.spec.blind_after {
             self.update_source_incident(slot, Some(why.to_string()), effects);
+        }
+        if held_otherwise {
+            self.update_incidents(slot, effects);
         }
     }
 

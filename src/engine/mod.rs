@@ -23,9 +23,17 @@ pub mod stage;
 
 pub mod alert;
 
+pub mod hours;
+
 pub mod route;
 
+pub mod silence;
+
+pub mod maintenance;
+
 pub mod notification;
+
+pub mod thread;
 
 pub mod incident;
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::alert::AlertKey;
 use super::histogram::{Labels, place};
+use super::route::Hold;
 use super::rule::{Limit, Stage, Urgency};
 use super::time::{Duration, Timestamp};
 
@@ -33,10 +34,25 @@ pub struct HeldBack {
     pub same_stage: u64,
     /// Alerts that joined an open incident without making it worse.
     pub joined: u64,
+    /// Notifications that a silence held back ...
     pub silenced: u64,
+    /// ... a maintenance window ...
+    pub maintenance: u64,
+    /// ... or the active hours of a route.
     pub inactive_hours: u64,
     /// Evaluations over a threshold with too few requests, or too little confidence.
     pub low_traffic: u64,
+}
+
+impl HeldBack {
+    /// Counts notifications that would have been made.
+    pub fn hold(&mut self, hold: Hold, notifications: u64) {
+        *match hold {
+            Hold::Silenced => &mut self.silenced,
+            Hold::Maintenance => &mut self.maintenance,
+            Hold::InactiveHours => &mut self.inactive_hours,
+        } += notifications;
+    }
 }
 
 /// A message for one receiver.

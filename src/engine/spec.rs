@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::hours::Hours;
+use super::maintenance::Maintenance;
 use super::route::Route;
 use super::sli::SloSpec;
 use super::time::Duration;
@@ -18,6 +20,9 @@ pub struct Spec {
     pub group_by: Vec<String>,
     pub route: Route,
     pub receivers: Vec<ReceiverSpec>,
+    /// What routes and maintenance windows go by.
+    pub hours: Vec<Hours>,
+    pub maintenance: Vec<Maintenance>,
 }
 
 /// What the engine knows of a receiver.

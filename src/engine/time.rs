@@ -213,8 +213,13 @@ impl Serialize for Duration {
 
 /// A schedule that only the calendar knows: cron expressions, working hours. The engine asks, `config` answers.
 pub trait Calendar: fmt::Debug + Send + Sync {
+    /// The first occurrence after `after`, if there is one.
+    fn next_after(&self, after: Timestamp) -> Option<Timestamp>;
+
     /// Whether the schedule has an occurrence in `(after, until]`.
-    fn occurs_within(&self, after: Timestamp, until: Timestamp) -> bool;
+    fn occurs_within(&self, after: Timestamp, until: Timestamp) -> bool {
+        self.next_after(after).is_some_and(|next| next <= until)
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::machine::{Engine, Missed};
 use super::notification::HeldBack;
 use super::outbox::{DeadLetter, DeliveryCounts};
 use super::rule::{Limit, Stage, Urgency};
+use super::silence::Silence;
 use super::slo::Sight;
 use super::time::{Duration, Timestamp};
 use super::window::Age;
@@ -25,6 +26,9 @@ pub struct View {
     pub alerts: Vec<AlertRecord>,
     /// Incidents that are open.
     pub incidents: Vec<IncidentRecord>,
+    pub silences: Vec<SilenceView>,
+    /// Maintenance windows that are open.
+    pub maintenance: Vec<MaintenanceView>,
     pub held_back: HeldBack,
     pub missed: Missed,
     pub evaluations: u64,
@@ -89,6 +93,25 @@ pub struct RuleView {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SilenceView {
+    #[serde(flatten)]
+    pub silence: Silence,
+    /// Alerts that stand and match: held back while the silence lasts.
+    pub alerts: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MaintenanceView {
+    pub name: String,
+    /// When it closes; `None` if that never comes.
+    pub until: Option<Timestamp>,
+    /// Whether the requests of its SLOs count against their budgets meanwhile.
+    pub counts: bool,
+    /// Alerts that stand and match: held back meanwhile.
+    pub alerts: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReceiverView {
     pub name: String,
     pub pending: usize,
@@ -121,12 +144,34 @@ impl Engine {
             slos: order.into_iter().map(|index| self.slo_view(index)).collect(),
             alerts: standing.cloned().collect(),
             incidents: self.incidents.values().map(|incident| incident.record.clone()).collect(),
+            silences: self.silence_views(),
+            maintenance: self.maintenance_views(),
             held_back: self.held_back,
             missed: self.missed,
             evaluations: self.evaluations,
             receivers: receivers.collect(),
             dead_letters: self.outbox.dead_letters().cloned().collect(),
         }
+    }
+
+    fn silence_views(&self) -> Vec<SilenceView> {
+        let silences = self.holds.silences.all().map(|silence| {
+            let alerts = self.count_standing(&silence.matchers);
+            SilenceView { silence: silence.clone(), alerts }
+        });
+        silences.collect()
+    }
+
+    fn maintenance_views(&self) -> Vec<MaintenanceView> {
+        let Some(now) = self.holds.slot() else { return Vec::new() };
+        let open = self.spec.maintenance.iter().filter(|window| self.is_open(window.hours));
+        let views = open.map(|window| MaintenanceView {
+            name: window.name.clone(),
+            until: self.spec.hours[window.hours].next_change(now),
+            counts: window.counts,
+            alerts: self.count_standing(&window.matchers),
+        });
+        views.collect()
     }
 
     /// Template, values of `by` labels, and requests and slow requests since the engine began, of every SLO.

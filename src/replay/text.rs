@@ -99,6 +99,7 @@ impl Document {
             (held.same_stage, "already told, nothing new"),
             (held.joined, "joined an open incident without making it worse"),
             (held.silenced, "silenced"),
+            (held.maintenance, "in maintenance"),
             (held.inactive_hours, "outside active hours"),
             (held.low_traffic, "too few requests to be sure"),
         ];

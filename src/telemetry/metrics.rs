@@ -142,6 +142,7 @@ fn notifications(registry: &mut Registry, view: &View) {
         ("same_stage", held.same_stage),
         ("joined", held.joined),
         ("silenced", held.silenced),
+        ("maintenance", held.maintenance),
         ("inactive_hours", held.inactive_hours),
         ("low_traffic", held.low_traffic),
     ];

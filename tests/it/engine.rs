@@ -1,5 +1,7 @@
 //! The engine from polls to notifications, as one machine: scenarios a person on call would recognise.
 
+mod holds;
+
 use std::sync::Arc;
 
 use slowburn::engine::histogram::{Labels, Snapshot};
@@ -57,7 +59,7 @@ pub fn slo(layer: &str, rules: Vec<Rule>) -> SloSpec {
 
 /// Critical pages go to on-call and the team, everything else to the team.
 fn route(oncall: usize, team: usize) -> Route {
-    let matcher = |label: &str, value: &str| Matcher { label: label.into(), any_of: vec![value.into()] };
+    let matcher = |label: &str, value: &str| Matcher { label: label.into(), any_of: vec![value.into()], negate: false };
     let page = Route {
         matchers: vec![matcher("urgency", "page"), matcher("stage", "critical")],
         receivers: vec![oncall, team],
@@ -84,8 +86,8 @@ impl World {
         let receivers = [("oncall", Some(TEAM)), ("team", None)];
         let receivers = receivers.map(|(name, fallback)| ReceiverSpec { name: name.into(), fallback }).to_vec();
         let counts = vec![[0.0; 2]; slos.len()];
-        let spec =
-            Spec { interval: STEP, blind_after: 3, slos, group_by: Vec::new(), route: route(ONCALL, TEAM), receivers };
+        let route = route(ONCALL, TEAM);
+        let spec = Spec { interval: STEP, blind_after: 3, slos, route, receivers, ..Spec::default() };
         let engine = Engine::new(Arc::new(spec));
         let slot = Timestamp::from_unix_s(1_772_366_400);
         let mut world = Self {

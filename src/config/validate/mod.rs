@@ -63,6 +63,8 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
         group_by: routing.group_by,
         route: routing.root,
         receivers: receivers.specs,
+        hours: Vec::new(),
+        maintenance: Vec::new(),
     };
     let files = context.read.iter().map(|(path, _)| path.clone()).collect();
     Some(Config { spec: Arc::new(spec), selectors, source, receivers: receivers.built, server, files })

@@ -119,7 +119,7 @@ pub(super) fn routing(
     let routes = builder.routes(&raw.routes, &above);
     let group_by = builder.group_by(&raw.group_by);
     let used = builder.used.into_iter().collect();
-    let root = Route { matchers: Vec::new(), receivers: root_receivers, repeat_interval, goes_on: false, routes };
+    let root = Route { matchers: Vec::new(), receivers: root_receivers, repeat_interval, routes, ..Route::default() };
     Some(Routing { root, group_by, used })
 }
 
@@ -187,7 +187,7 @@ impl Builder<'_> {
             if sound && !goes_on {
                 before.push((matchers.clone(), raw.at));
             }
-            out.push(Route { matchers, receivers, repeat_interval, goes_on, routes });
+            out.push(Route { matchers, receivers, repeat_interval, goes_on, active: None, routes });
         }
         out
     }
@@ -229,7 +229,7 @@ impl Builder<'_> {
                 }
             }
             let any_of = values.value.0.iter().map(|value| value.value.clone()).collect();
-            matchers.push(Matcher { label: label.value.clone(), any_of });
+            matchers.push(Matcher { label: label.value.clone(), any_of, negate: false });
         }
         (matchers, sound)
     }
@@ -317,8 +317,9 @@ fn closed_combinations(wanted: &Wanted) -> Vec<Wanted> {
     for stage in [Stage::Warning, Stage::Critical] {
         for urgency in [Urgency::Page, Urgency::Ticket] {
             let mut one = wanted.clone();
-            let stage = Matcher { label: "stage".to_owned(), any_of: vec![stage.as_str().to_owned()] };
-            let urgency = Matcher { label: "urgency".to_owned(), any_of: vec![urgency.as_str().to_owned()] };
+            let stage = Matcher { label: "stage".to_owned(), any_of: vec![stage.as_str().to_owned()], negate: false };
+            let urgency =
+                Matcher { label: "urgency".to_owned(), any_of: vec![urgency.as_str().to_owned()], negate: false };
             if one.narrow(&stage) && one.narrow(&urgency) {
                 out.push(one);
             }

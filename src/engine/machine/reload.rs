@@ -39,6 +39,8 @@ impl Engine {
         let outbox = replace(&mut old.outbox, Outbox::new(Vec::new()));
         self.outbox = outbox.renumbered(self.spec.receivers.clone(), &moves);
         self.held_back = old.held_back;
+        self.holds = take(&mut old.holds);
+        self.holds.forget_hours();
         self.missed = old.missed;
         self.evaluations = old.evaluations;
         self.failed_in_a_row = old.failed_in_a_row;

@@ -23,6 +23,7 @@ impl Engine {
             refusal.reported = refusal.reported.min(now);
         }
         self.incidents.values_mut().for_each(|incident| incident.rewind(now));
+        self.holds.forget_hours();
         self.outbox.rewind(by);
         self.missed.clock_set_back += 1;
         by_slots

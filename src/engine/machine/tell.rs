@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Effect, Engine};
-use crate::engine::alert::AlertKey;
+use crate::engine::alert::{AlertKey, AlertRecord};
 use crate::engine::histogram::Labels;
-use crate::engine::incident::{Identity, Incident, Level, SOURCE_INCIDENT, Standing, incident_key};
+use crate::engine::incident::{Identity, Incident, SOURCE_INCIDENT, Standing, incident_key};
 use crate::engine::notification::AlertFacts;
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::slo::{Sight, Windows};
 use crate::engine::stable_hash;
+use crate::engine::thread::Level;
 use crate::engine::time::Timestamp;
 
 impl Engine {
@@ -44,8 +45,9 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         let fresh = incident.members().is_empty();
-        let (notifications, joined) = incident.update(slot, alerts, &|keys| self.facts(keys));
-        self.held_back.joined += joined;
+        let mut held_back = self.held_back;
+        let notifications = incident.update(slot, alerts, &|keys| self.facts(keys), &mut held_back);
+        self.held_back = held_back;
         if fresh || incident.record.resolved_at.is_some() {
             effects.push(Effect::Incident(incident.record.clone()));
         }
@@ -63,14 +65,8 @@ impl Engine {
     /// A standing alert, the incident it belongs to and where it is told.
     fn stand(&self, key: AlertKey) -> Option<(Identity, Standing)> {
         let record = self.rules[key.slo][key.rule].standing()?;
-        let slo = &self.slos[key.slo];
-        let spec = &self.spec.slos[slo.template];
-        let label = |name: &str| match name {
-            "stage" => Some(record.stage.as_str()),
-            "urgency" => Some(record.urgency.as_str()),
-            "rule" => Some(record.rule.as_str()),
-            _ => slo.labels.get(name).map(String::as_str).or_else(|| spec.routing_label(name)),
-        };
+        let spec = &self.spec.slos[self.slos[key.slo].template];
+        let label = |name: &str| self.alert_label(key, record, name);
         let mut group: Labels = [("journey".to_string(), spec.journey.clone())].into();
         for name in &self.spec.group_by {
             group.insert(name.clone(), label(name).unwrap_or_default().to_string());
@@ -86,9 +82,25 @@ impl Engine {
             alert: key,
             level: (record.stage, record.urgency),
             breached_at: record.breached_at,
-            destinations: self.spec.route.destinations(&label),
+            destinations: self.destinations(&label),
         };
         Some((identity, standing))
+    }
+
+    /// The value of a label that routes and silences match on.
+    pub(super) fn alert_label<'a>(&'a self, key: AlertKey, record: &'a AlertRecord, name: &str) -> Option<&'a str> {
+        match name {
+            "stage" => Some(record.stage.as_str()),
+            "urgency" => Some(record.urgency.as_str()),
+            "rule" => Some(record.rule.as_str()),
+            _ => self.slo_label(key.slo, name),
+        }
+    }
+
+    /// The value of a label that all alerts of an SLO have.
+    pub(super) fn slo_label(&self, slo: usize, name: &str) -> Option<&str> {
+        let slo = &self.slos[slo];
+        slo.labels.get(name).map(String::as_str).or_else(|| self.spec.slos[slo.template].routing_label(name))
     }
 
     /// Alerts as they stand or last stood, worst first.
@@ -197,7 +209,7 @@ impl Engine {
             alert: AlertKey::SOURCE,
             level,
             breached_at: slot - blind_for,
-            destinations: self.spec.route.destinations(&label),
+            destinations: self.destinations(&label),
         });
         if why.is_some() {
             incident.detail = why;

@@ -1,0 +1,87 @@
+//! What holds notifications back: silences, maintenance windows and the active hours of routes, as of the newest slot.
+
+use super::Engine;
+use crate::engine::hours::Phase;
+use crate::engine::route::{Destination, Hold, Matcher};
+use crate::engine::silence::{Refused, Silence, Silences};
+use crate::engine::time::Timestamp;
+
+/// See the module's documentation.
+#[derive(Debug, Clone, Default)]
+pub(in crate::engine) struct Holds {
+    pub(in crate::engine) silences: Silences,
+    /// In the order of the spec's hours, once a slot was looked at.
+    phases: Vec<Phase>,
+    /// The slot that was looked at last.
+    slot: Option<Timestamp>,
+}
+
+impl Holds {
+    pub(in crate::engine) fn slot(&self) -> Option<Timestamp> {
+        self.slot
+    }
+
+    /// The same silences for another configuration, or another time.
+    pub(super) fn forget_hours(&mut self) {
+        self.phases.clear();
+    }
+}
+
+impl Engine {
+    /// Whether [`super::Input::Silence`] would be taken at `now`.
+    pub fn check_silence(&self, now: Timestamp, silence: &Silence) -> Result<(), Refused> {
+        self.holds.silences.check(now, silence)
+    }
+
+    /// Brings silences and hours to `slot`; returns whether alerts may be held otherwise than before.
+    pub(super) fn look_at_holds(&mut self, slot: Timestamp) -> bool {
+        let Holds { silences, phases, slot: looked_at } = &mut self.holds;
+        *looked_at = Some(slot);
+        let mut changed = silences.advance(slot, self.spec.interval);
+        if phases.len() != self.spec.hours.len() {
+            *phases = self.spec.hours.iter().map(|hours| hours.phase(slot)).collect();
+            return true;
+        }
+        for (phase, hours) in phases.iter_mut().zip(&self.spec.hours).filter(|(phase, _)| phase.until <= slot) {
+            let was_open = phase.open;
+            *phase = hours.phase(slot);
+            changed |= phase.open != was_open;
+        }
+        changed
+    }
+
+    /// How many alerts that stand match all of these.
+    pub(in crate::engine) fn count_standing(&self, matchers: &[Matcher]) -> usize {
+        let matching = self.standing.iter().filter(|key| {
+            let Some(record) = self.rules[key.slo][key.rule].standing() else { return false };
+            matchers.iter().all(|matcher| matcher.matches(&|name| self.alert_label(**key, record, name)))
+        });
+        matching.count()
+    }
+
+    pub(in crate::engine) fn is_open(&self, hours: usize) -> bool {
+        self.holds.phases.get(hours).is_some_and(|phase| phase.open)
+    }
+
+    /// Why nobody at all is told of an alert with these labels.
+    pub(super) fn hold<'a>(&self, label: &dyn Fn(&str) -> Option<&'a str>) -> Option<Hold> {
+        let in_maintenance = || {
+            let mut open = self.spec.maintenance.iter().filter(|window| self.is_open(window.hours));
+            open.any(|window| window.matches(label))
+        };
+        if self.holds.silences.hold(label) {
+            Some(Hold::Silenced)
+        } else {
+            in_maintenance().then_some(Hold::Maintenance)
+        }
+    }
+
+    /// Who hears of an alert with these labels, and who would were it not held.
+    pub(super) fn destinations<'a>(&self, label: &dyn Fn(&str) -> Option<&'a str>) -> Vec<Destination> {
+        let mut destinations = self.spec.route.destinations(label, &|hours| self.is_open(hours));
+        if let Some(hold) = self.hold(label) {
+            destinations.iter_mut().for_each(|to| to.held = Some(hold));
+        }
+        destinations
+    }
+}

@@ -1,0 +1,199 @@
+//! What silences, maintenance windows and active hours hold back, and what is told when they end.
+
+use slowburn::engine::hours::Hours;
+use slowburn::engine::maintenance::Maintenance;
+use slowburn::engine::route::Hold;
+use slowburn::engine::silence::{Refused, Silence};
+
+use super::*;
+
+const NOTHING: Vec<String> = Vec::new();
+
+/// The field's text of what the world's only page is told as.
+fn page(reason: &str) -> [String; 2] {
+    ["oncall", "team"].map(|receiver| format!("{receiver} {reason} checkout critical page"))
+}
+
+fn database() -> World {
+    World::new(vec![slo("database", vec![burn_rule("spike", Urgency::Page)])])
+}
+
+fn of(label: &str, value: &str) -> Vec<Matcher> {
+    vec![Matcher { label: label.into(), any_of: vec![value.into()], negate: false }]
+}
+
+impl World {
+    fn silence(&mut self, label: &str, value: &str, polls: u32) -> Silence {
+        let silence = Silence {
+            id: "s".into(),
+            matchers: of(label, value),
+            starts_at: self.slot,
+            ends_at: self.slot + STEP.times(f64::from(polls)),
+            author: "ada".into(),
+            reason: "we know".into(),
+            created_at: self.slot,
+        };
+        assert_eq!(self.engine.check_silence(self.slot, &silence), Ok(()));
+        assert_eq!(self.engine.step(self.slot, Input::Silence(&silence)), vec![]);
+        silence
+    }
+
+    /// Polls that all show the same; nothing may be told.
+    fn quiet(&mut self, polls: usize, slow: &[f64]) {
+        for poll in 0..polls {
+            assert_eq!(self.poll(slow), NOTHING, "at poll {poll}");
+        }
+    }
+
+    fn held_back(&self) -> [u64; 3] {
+        let held = self.engine.view().held_back;
+        [held.silenced, held.maintenance, held.inactive_hours]
+    }
+
+    /// Hours that are open from now on for so many polls.
+    fn hours(&self, polls: u32) -> Hours {
+        Hours::Once { from: self.slot, to: self.slot + STEP.times(f64::from(polls)) }
+    }
+
+    /// A window over the database's alerts.
+    fn maintain(&mut self, polls: u32, counts: bool) {
+        let hours = vec![self.hours(polls)];
+        let window = Maintenance { name: "vacuum".into(), hours: 0, matchers: of("layer", "database"), counts };
+        assert!(self.reload(|spec| (spec.hours, spec.maintenance) = (hours, vec![window])), "no window is lost");
+    }
+}
+
+#[test]
+fn a_silenced_alert_that_outlasts_its_silence_is_told_then() {
+    let mut world = database();
+    world.silence("layer", "database", 30);
+    world.quiet(30, &[60.0]);
+    let view = world.engine.view();
+    assert_eq!((view.alerts.len(), view.silences[0].alerts), (1, 1));
+    assert_eq!(view.incidents[0].held, Some(Hold::Silenced));
+    // Its opening at both, and a repetition at both after ten minutes.
+    assert_eq!(world.held_back(), [4, 0, 0]);
+    // Nothing changes but the time.
+    assert_eq!(world.poll(&[60.0]), page("opened"));
+    assert_eq!(world.engine.view().incidents[0].held, None);
+    world.quiet(10, &[60.0]);
+    assert_eq!(world.until_told(&[0.0]).1, page("resolved"));
+    assert_eq!(world.held_back(), [4, 0, 0]);
+}
+
+#[test]
+fn what_begins_and_ends_in_a_silence_is_told_to_nobody() {
+    let mut world = database();
+    world.silence("journey", "checkout", 60);
+    world.quiet(10, &[60.0]);
+    world.quiet(60, &[0.0]);
+    assert_eq!(world.engine.view().incidents, vec![]);
+    assert_eq!(world.held_back(), [4, 0, 0]);
+}
+
+#[test]
+fn a_silence_resolves_nothing_and_hides_no_end() {
+    let mut world = database();
+    world.until_told(&[60.0]);
+    world.quiet(5, &[60.0]);
+    world.silence("layer", "database", 100);
+    world.quiet(10, &[60.0]);
+    assert_eq!(world.until_told(&[0.0]).1, page("resolved"), "whoever was woken hears that it is over");
+    world.quiet(10, &[0.0]);
+    assert_eq!(world.held_back(), [0; 3]);
+}
+
+#[test]
+fn a_silence_holds_only_what_it_matches() {
+    let rules = || vec![burn_rule("spike", Urgency::Page)];
+    let mut world = World::new(vec![slo("database", rules()), slo("service", rules())]);
+    world.silence("layer", "database", 100);
+    world.quiet(8, &[60.0, 0.0]);
+    assert_eq!(world.until_told(&[60.0, 60.0]).1, page("opened"));
+    assert_eq!(world.engine.view().incidents[0].held, None);
+    // What is over is what was told, though the other alert stands on.
+    assert_eq!(world.until_told(&[60.0, 0.0]).1, page("resolved"));
+    assert_eq!(world.engine.view().incidents[0].held, Some(Hold::Silenced));
+}
+
+#[test]
+fn a_silence_can_be_ended_early_and_refused() {
+    let mut world = database();
+    let silence = world.silence("layer", "database", 100);
+    world.quiet(10, &[60.0]);
+    assert_eq!(world.engine.step(world.slot, Input::Unsilence { id: "unknown" }), vec![]);
+    world.engine.step(world.slot, Input::Unsilence { id: &silence.id });
+    assert_eq!(world.poll(&[60.0]), page("opened"));
+    let nothing = Silence { matchers: Vec::new(), ..silence };
+    assert_eq!(world.engine.check_silence(world.slot, &nothing), Err(Refused::NoMatcher));
+    world.engine.step(world.slot, Input::Silence(&nothing));
+    assert!(world.engine.view().silences[0].silence.is_over(world.slot));
+}
+
+#[test]
+fn silences_outlive_a_reload() {
+    let mut world = database();
+    world.silence("layer", "database", 20);
+    world.quiet(10, &[60.0]);
+    assert!(world.reload(|spec| spec.receivers.reverse()));
+    world.quiet(10, &[60.0]);
+    assert_eq!(world.poll(&[60.0]).len(), 2);
+}
+
+#[test]
+fn a_hold_that_ends_while_the_source_is_away_is_told() {
+    let mut world = database();
+    world.silence("layer", "database", 10);
+    world.quiet(9, &[60.0]);
+    assert_eq!(world.fail(), NOTHING);
+    assert_eq!(world.fail(), page("opened"), "nobody has seen that it is over");
+}
+
+#[test]
+fn the_source_out_of_sight_can_be_silenced_too() {
+    let mut world = database();
+    world.silence("urgency", "page", 10);
+    for _ in 0..10 {
+        assert_eq!(world.fail(), NOTHING);
+    }
+    assert_eq!(world.held_back(), [2, 0, 0]);
+    let told = ["oncall", "team"].map(|receiver| format!("{receiver} blind slowburn:source critical page"));
+    assert_eq!(world.fail(), told);
+}
+
+#[test]
+fn maintenance_holds_what_it_matches_until_it_is_over() {
+    let mut world = database();
+    world.maintain(20, true);
+    world.quiet(20, &[60.0]);
+    let window = world.engine.view().maintenance.remove(0);
+    assert_eq!((window.name.as_str(), window.counts, window.alerts), ("vacuum", true, 1));
+    assert_eq!(window.until, Some(world.slot));
+    assert_eq!(world.held_back(), [0, 2, 0]);
+    assert_eq!(world.poll(&[60.0]), page("opened"));
+    assert_eq!(world.engine.view().maintenance, vec![]);
+}
+
+#[test]
+fn active_hours_hold_back_one_route_and_not_the_other() {
+    let mut world = database();
+    let hours = vec![Hours::Once { from: world.slot + STEP.times(20.0), to: world.slot + STEP.times(40.0) }];
+    world.reload(|spec| {
+        spec.hours = hours;
+        spec.route.active = Some(0);
+    });
+    let (_, told) = world.until_told(&[60.0]);
+    assert_eq!(told, page("opened"), "the child route has no hours of its own here");
+    assert_eq!(world.until_told(&[0.0]).1, page("resolved"));
+    // 18% slow is a warning first, for the root route: it waits for its hours.
+    let mut world = database();
+    let hours = vec![Hours::Once { from: world.slot + STEP.times(20.0), to: world.slot + STEP.times(40.0) }];
+    world.reload(|spec| {
+        spec.hours = hours;
+        spec.route.active = Some(0);
+        spec.slos[0].rules[0].critical_ppm = 2_000_000;
+    });
+    world.quiet(20, &[18.0]);
+    assert_eq!(world.held_back(), [0, 0, 1]);
+    assert_eq!(world.poll(&[18.0]), ["team opened checkout warning page"]);
+}
