@@ -107,6 +107,10 @@ async fn send(notifier: &Notifier, what: &str, notification: &Notification) -> a
             let failed = "not delivered".red();
             writeln!(out, "  {what} {failed} {took}: {why}\n  (the daemon would try again{after})")?;
         }
+        Outcome::Unanswered { why } => {
+            let failed = "not answered".red();
+            writeln!(out, "  {what} {failed} {took}: {why}\n  (it may have come; the daemon would try again)")?;
+        }
         Outcome::Rejected { why } => writeln!(out, "  {what} {} {took}: {why}", "refused for good".red())?,
     }
     Ok(outcome == Outcome::Delivered)

@@ -51,6 +51,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::engine::spec::Pace;
 use crate::engine::time::Duration;
 
 use self::secret::Secret;
@@ -179,6 +180,24 @@ impl ReceiverKind {
         match self {
             ReceiverKind::Alertmanager { resend, .. } => Some(*resend),
             ReceiverKind::PagerDuty { .. } | ReceiverKind::Slack { .. } | ReceiverKind::Webhook { .. } => None,
+        }
+    }
+
+    /// How much it takes. PagerDuty takes 120 events a minute: half of them at once and one a second never are more in
+    /// any 60 s. Slack takes about one message a second.
+    pub fn pace(&self) -> Option<Pace> {
+        match self {
+            ReceiverKind::PagerDuty { .. } => Some(Pace { burst: 60, every: Duration::from_secs(1) }),
+            ReceiverKind::Slack { .. } => Some(Pace { burst: 1, every: Duration::from_secs(1) }),
+            ReceiverKind::Webhook { .. } | ReceiverKind::Alertmanager { .. } => None,
+        }
+    }
+
+    /// Whether it keeps an alert for each incident until it hears of its end, and wakes people for it.
+    pub fn keeps_alerts(&self) -> bool {
+        match self {
+            ReceiverKind::PagerDuty { .. } | ReceiverKind::Alertmanager { .. } => true,
+            ReceiverKind::Slack { .. } | ReceiverKind::Webhook { .. } => false,
         }
     }
 }

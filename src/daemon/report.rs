@@ -67,7 +67,9 @@ fn pairs(labels: &Labels) -> String {
 pub fn sent(id: &str, outcome: &Outcome) {
     match outcome {
         Outcome::Delivered => tracing::info!(id, "notification delivered"),
-        Outcome::Retry { why, .. } => tracing::warn!(id, why, "notification will be tried again"),
+        Outcome::Retry { why, .. } | Outcome::Unanswered { why } => {
+            tracing::warn!(id, why, "notification will be tried again")
+        }
         Outcome::Rejected { why } => tracing::error!(id, why, "notification refused"),
     }
 }

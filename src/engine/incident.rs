@@ -182,6 +182,7 @@ impl Incident {
             resolved_at: (reason == Reason::Resolved).then_some(now),
             alerts,
             detail: self.detail.clone(),
+            digest: None,
             summary: String::new(),
         };
         notification.summarize();

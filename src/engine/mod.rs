@@ -35,6 +35,8 @@ pub mod notification;
 
 pub mod thread;
 
+pub mod digest;
+
 pub mod incident;
 
 pub mod spec;

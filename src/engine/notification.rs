@@ -21,6 +21,8 @@ pub enum Reason {
     Resolved,
     /// The source went out of sight.
     Blind,
+    /// Many incidents in one message: see [`Notification::digest`].
+    Digest,
     /// Somebody wants to see whether a receiver can be told. The engine decides none of these.
     Test,
 }
@@ -83,8 +85,53 @@ pub struct Notification {
     pub alerts: Vec<AlertFacts>,
     /// For an incident of the source: what is wrong, in words.
     pub detail: Option<String>,
+    /// The incidents it tells of, if the reason is [`Reason::Digest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// One line, the same in replay and in the daemon.
     pub summary: String,
+}
+
+/// Many incidents in one message.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Digest {
+    pub kind: DigestKind,
+    /// Worst first, at most [`super::digest::MAX_DIGEST_ENTRIES`].
+    pub entries: Vec<DigestEntry>,
+    /// Incidents it should tell of as well, but has no room for.
+    pub left_out: u64,
+    /// Incidents that stand and that the receiver knows of by digests only, those told of here among them.
+    pub open: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DigestKind {
+    /// More at once than the receiver takes one by one.
+    Flood,
+    /// What was collected until its time came.
+    Scheduled { name: String },
+}
+
+/// What a digest says of one incident: its newest state.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DigestEntry {
+    /// The incident's stable key.
+    pub incident: String,
+    pub journey: Option<String>,
+    /// When that state was decided.
+    pub at: Timestamp,
+    /// [`Reason::Opened`] if the receiver did not know of the incident yet, whatever became of it since.
+    pub reason: Reason,
+    pub stage: Stage,
+    pub urgency: Urgency,
+    /// One line, without stage and urgency.
+    pub summary: String,
+    pub began_at: Timestamp,
+    /// Set once the incident is over.
+    pub ended_at: Option<Timestamp>,
+    /// Whether it would have been told by itself, but was held back.
+    pub held: bool,
 }
 
 /// An alert as it stood when a notification was decided.
@@ -164,6 +211,7 @@ impl Reason {
             Reason::Repeated => "repeated",
             Reason::Resolved => "resolved",
             Reason::Blind => "blind",
+            Reason::Digest => "digest",
             Reason::Test => "test",
         }
     }
@@ -172,6 +220,14 @@ impl Reason {
 impl Notification {
     /// Writes [`Notification::summary`] from the other fields.
     pub fn summarize(&mut self) {
+        if let Some(digest) = &self.digest {
+            let name = match &digest.kind {
+                DigestKind::Flood => "slowburn",
+                DigestKind::Scheduled { name } => name,
+            };
+            self.summary = format!("{name}: {}{}", digest.in_words(), self.level_in_brackets());
+            return;
+        }
         let mut line = self.journey.clone().unwrap_or_else(|| "slowburn".into());
         let worst = self.alerts.first();
         if let Some(worst) = worst {
@@ -191,8 +247,13 @@ impl Notification {
             }
             (_, None) => line.push_str(self.detail.as_deref().unwrap_or("out of sight")),
         }
-        let _ = write!(line, " [{} {}]", self.stage.as_str(), self.urgency.as_str());
+        line.push_str(&self.level_in_brackets());
         self.summary = line;
+    }
+
+    /// ` [critical page]`, as a summary ends.
+    pub fn level_in_brackets(&self) -> String {
+        format!(" [{} {}]", self.stage.as_str(), self.urgency.as_str())
     }
 }
 

@@ -182,6 +182,7 @@ impl Outbox {
         let receiver = &mut self.receivers[index];
         let Some(queue) = receiver.queues.get_mut(&incident) else { return };
         let Some(item) = queue.front_mut() else { return };
+        let after = if let Outcome::Retry { after, .. } = &outcome { *after } else { None };
         let settled = match outcome {
             Outcome::Delivered => {
                 receiver.counts.delivered += 1;
@@ -189,7 +190,7 @@ impl Outbox {
                 None
             }
             Outcome::Rejected { why } => Some(why),
-            Outcome::Retry { after, why } => {
+            Outcome::Retry { why, .. } | Outcome::Unanswered { why } => {
                 receiver.counts.retried += 1;
                 receiver.last_problem = Some(why.clone());
                 item.in_flight = false;
@@ -279,7 +280,7 @@ mod tests {
     const START: Timestamp = Timestamp::from_unix_s(1_772_366_400);
 
     fn outbox() -> Outbox {
-        let receiver = |name: &str, fallback| ReceiverSpec { name: name.into(), fallback };
+        let receiver = |name: &str, fallback| ReceiverSpec { fallback, ..ReceiverSpec::new(name) };
         Outbox::new(vec![receiver("oncall", Some(1)), receiver("team", None)])
     }
 
@@ -300,6 +301,7 @@ mod tests {
             resolved_at: None,
             alerts: Vec::new(),
             detail: None,
+            digest: None,
             summary: String::new(),
         }
     }

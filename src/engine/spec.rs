@@ -26,11 +26,24 @@ pub struct Spec {
 }
 
 /// What the engine knows of a receiver.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ReceiverSpec {
     pub name: String,
     /// Index of the receiver that is told what this one refuses for good.
     pub fallback: Option<usize>,
+    /// How much it takes; `None` without a limit.
+    pub pace: Option<Pace>,
+    /// Whether it keeps an alert of its own for each incident, from its trigger to its resolve, and wakes people for
+    /// it: then every trigger it took needs its resolve, and what came and went unheard is better not told at all.
+    pub keeps_alerts: bool,
+}
+
+/// How much a receiver takes: `burst` notifications at once, and one more each `every`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// At least 1.
+    pub burst: u32,
+    pub every: Duration,
 }
 
 /// How a send ended.
@@ -42,10 +55,21 @@ pub enum Outcome {
         after: Option<Duration>,
         why: String,
     },
+    /// No whole answer came: it may have been taken, and is sent again.
+    Unanswered {
+        why: String,
+    },
     /// Refused for good. The reason is free of secrets.
     Rejected {
         why: String,
     },
+}
+
+impl ReceiverSpec {
+    /// One that takes everything and has no fallback.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
 }
 
 impl Spec {
@@ -81,6 +105,7 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::Delivered => f.write_str("delivered"),
             Outcome::Retry { why, .. } => write!(f, "to be retried: {why}"),
+            Outcome::Unanswered { why } => write!(f, "to be retried: {why}"),
             Outcome::Rejected { why } => write!(f, "rejected: {why}"),
         }
     }

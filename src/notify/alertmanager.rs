@@ -141,6 +141,7 @@ pub fn reply(heard: &[Heard]) -> Reply {
     }
     let later = heard.iter().filter_map(|heard| match &heard.outcome {
         Outcome::Retry { after, .. } => Some(*after),
+        Outcome::Unanswered { .. } => Some(None),
         Outcome::Delivered | Outcome::Rejected { .. } => None,
     });
     // The first instance that may take it decides, and one that did not say is asked first.
@@ -157,7 +158,9 @@ impl Heard {
         match &self.outcome {
             Outcome::Delivered if self.refused.is_empty() => None,
             Outcome::Delivered => Some(format!("{} refused {}", self.instance, self.refused.join(", "))),
-            Outcome::Retry { why, .. } | Outcome::Rejected { why } => Some(format!("{}: {why}", self.instance)),
+            Outcome::Retry { why, .. } | Outcome::Unanswered { why } | Outcome::Rejected { why } => {
+                Some(format!("{}: {why}", self.instance))
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::engine::rule::Limit;
 use crate::engine::time::Duration;
 
 use super::format::{count, factor, instant, latency, percent, percent_ppm, since, span};
-use super::{links, text};
+use super::{digest, links, text};
 
 /// Journeys that are named when the source is out of sight.
 const MAX_NAMED: usize = 5;
@@ -22,7 +22,9 @@ pub struct Fact {
 
 /// The facts of a notification, most important first.
 pub fn of(notification: &Notification, spec: &Spec) -> Vec<Fact> {
-    let mut facts = if is_of_source(notification) {
+    let mut facts = if let Some(digest) = &notification.digest {
+        digest::facts(digest, notification)
+    } else if is_of_source(notification) {
         of_source(notification, spec)
     } else if notification.reason == Reason::Resolved {
         of_resolved(notification)
@@ -84,7 +86,7 @@ pub fn one_line(alert: &AlertFacts, notification: &Notification) -> String {
 
 /// Whether the notification tells of the source and not of a journey.
 pub fn is_of_source(notification: &Notification) -> bool {
-    notification.journey.is_none()
+    notification.journey.is_none() && notification.digest.is_none()
 }
 
 /// `checkout/database{region="eu"}`; a journey's own SLO has no layer.
@@ -99,6 +101,12 @@ pub fn place_within(journey: &str, alert: &AlertFacts) -> String {
 
 /// Where the worst of it is.
 pub fn worst_place(notification: &Notification) -> String {
+    if let Some(digest) = &notification.digest {
+        return match &digest.entries[..] {
+            [only] => named(&only.incident),
+            several => format!("{} incidents", several.len()),
+        };
+    }
     match (&notification.journey, notification.alerts.first()) {
         (Some(journey), Some(worst)) => place(journey, worst),
         (Some(journey), None) => named(journey),
@@ -300,10 +308,12 @@ fn quantile_name(quantile: f64) -> String {
     format!("p{}", percent_ppm((quantile.clamp(0.0, 1.0) * 1e6).round() as u32).trim_end_matches('%'))
 }
 
-fn several(n: usize, thing: &str) -> String {
+/// `1 incident`, `2 incidents`.
+pub fn several(n: usize, thing: &str) -> String {
     format!("{} {thing}{}", count(n as f64), if n == 1 { "" } else { "s" })
 }
 
-fn fact(label: &'static str, text: &str) -> Fact {
+/// One line, harmless and bounded.
+pub fn fact(label: &'static str, text: &str) -> Fact {
     Fact { label, text: text::line(text, MAX_FACT) }
 }

@@ -15,7 +15,7 @@ use crate::engine::notification::{AlertFacts, Notification, Reason};
 use crate::engine::time::Timestamp;
 
 use super::facts::{self, Fact, is_of_source};
-use super::{links, text};
+use super::{digest, links, text};
 
 /// The longest title, as Slack's header allows.
 pub const MAX_TITLE: usize = 150;
@@ -44,7 +44,7 @@ pub struct Message {
     pub summary: String,
     /// Most important first, each once.
     pub facts: Vec<Fact>,
-    /// The alerts after the worst one, a line each; the last line counts those left out.
+    /// The alerts after the worst one, or the incidents of a digest, a line each; the last line counts those left out.
     pub further: Vec<String>,
     pub runbook: Option<String>,
     /// Opens a graph of the worst alert in Prometheus.
@@ -102,6 +102,9 @@ impl Message {
 }
 
 fn title(notification: &Notification) -> String {
+    if let Some(digest) = &notification.digest {
+        return text::line(&digest::title(digest), MAX_TITLE);
+    }
     let (prefix, suffix) = if is_of_source(notification) { around_source(notification) } else { around(notification) };
     // A long name is cut, not what is wrong with it.
     let room = MAX_TITLE.saturating_sub(text::units(&prefix) + text::units(&suffix));
@@ -114,7 +117,7 @@ fn around(notification: &Notification) -> (String, String) {
     let lasted = facts::lasted(notification);
     let prefix = match notification.reason {
         Reason::Resolved => return ("Resolved: ".into(), format!(", after {lasted}")),
-        Reason::Opened | Reason::Blind => format!("{} {urgency}: ", capitalised(stage)),
+        Reason::Opened | Reason::Blind | Reason::Digest => format!("{} {urgency}: ", capitalised(stage)),
         Reason::Escalated => format!("Now a {stage} {urgency}: "),
         Reason::Repeated => format!("Still a {stage} {urgency} after {lasted}: "),
         Reason::Test => return ("".into(), " of slowburn: nothing is wrong, and nobody has to do anything".into()),
@@ -129,13 +132,16 @@ fn around_source(notification: &Notification) -> (String, String) {
     match notification.reason {
         Reason::Resolved => ("In sight again: ".into(), format!(", after {lasted}")),
         Reason::Repeated => (format!("Still blind after {lasted}: "), " is out of sight, alerts are held".into()),
-        Reason::Opened | Reason::Escalated | Reason::Blind | Reason::Test => {
+        Reason::Opened | Reason::Escalated | Reason::Blind | Reason::Test | Reason::Digest => {
             ("Blind: ".into(), " is out of sight, alerts are held".into())
         }
     }
 }
 
 fn further(notification: &Notification) -> Vec<String> {
+    if let Some(digest) = &notification.digest {
+        return digest::lines(digest, notification);
+    }
     // A resolved incident has no worst alert any more that the facts tell of.
     let skip = usize::from(notification.reason != Reason::Resolved);
     let journey = notification.journey.as_deref().unwrap_or_default();

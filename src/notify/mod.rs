@@ -13,6 +13,7 @@
 //! ```
 
 mod alertmanager;
+mod digest;
 mod facts;
 mod format;
 mod links;

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::notification::{Notification, Reason};
+use crate::engine::notification::Notification;
 use crate::engine::rule::{Stage, Urgency};
 
 use super::facts::{is_of_source, kind, worst_place};
@@ -21,7 +21,7 @@ const MAX_NAME: usize = 255;
 /// The body to post.
 pub fn body(notification: &Notification, message: &Message, routing_key: &str) -> Value {
     let dedup_key = dedup_key(&notification.incident);
-    if notification.reason == Reason::Resolved {
+    if notification.is_over() {
         return json!({"routing_key": routing_key, "event_action": "resolve", "dedup_key": dedup_key});
     }
     let mut event = json!({
@@ -60,10 +60,14 @@ fn payload(notification: &Notification, message: &Message) -> Value {
         "source": text::clip(&worst_place(notification), MAX_NAME),
         "severity": severity(notification.urgency, notification.stage),
         "timestamp": notification.at,
-        "custom_details": details(message),
+        "custom_details": details(notification, message),
     });
     let worst = notification.alerts.first();
-    let class = if is_of_source(notification) { Some("blind") } else { worst.map(|alert| kind(&alert.limit)) };
+    let class = match worst {
+        _ if notification.digest.is_some() => Some("digest"),
+        _ if is_of_source(notification) => Some("blind"),
+        worst => worst.map(|alert| kind(&alert.limit)),
+    };
     let layer = worst.and_then(|alert| alert.layer.as_deref());
     for (key, value) in [("class", class), ("component", layer), ("group", notification.journey.as_deref())] {
         if let Some(value) = value {
@@ -82,11 +86,12 @@ fn severity(urgency: Urgency, stage: Stage) -> &'static str {
     }
 }
 
-fn details(message: &Message) -> Value {
+fn details(notification: &Notification, message: &Message) -> Value {
     let mut details: Map<String, Value> =
         message.facts.iter().map(|fact| (fact.label.to_owned(), json!(fact.text))).collect();
     if !message.further.is_empty() {
-        details.insert("Further alerts".into(), json!(message.further));
+        let label = if notification.digest.is_some() { "Incidents" } else { "Further alerts" };
+        details.insert(label.into(), json!(message.further));
     }
     details.insert("About".into(), json!(message.footer));
     Value::Object(details)

@@ -16,9 +16,13 @@ const MAX_HEADER: usize = 150;
 const MAX_SECTION: usize = 3000;
 const MAX_FIELDS: usize = 10;
 const MAX_FIELD: usize = 2000;
+/// All text together.
+const MAX_TEXT: usize = 13_000;
 
 /// The body to post.
 pub fn body(message: &Message) -> Value {
+    let text = escape(&message.summary, MAX_SECTION);
+    let footer = [local_time(message.opened_at), escape(&message.footer, MAX_FIELD)];
     let mut blocks = vec![json!({"type": "header", "text": plain(&message.title, MAX_HEADER)})];
     let fields: Vec<Value> = message
         .facts
@@ -33,17 +37,17 @@ pub fn body(message: &Message) -> Value {
     if !fields.is_empty() {
         blocks.push(json!({"type": "section", "fields": fields}));
     }
-    if !message.further.is_empty() {
-        let lines: Vec<String> = message.further.iter().map(|line| format!("• {line}")).collect();
-        blocks.push(json!({"type": "section", "text": markdown(escape(&lines.join("\n"), MAX_SECTION))}));
-    }
     let buttons = buttons(message);
+    if !message.further.is_empty() {
+        let said = length(&json!([text, footer, blocks, buttons]));
+        let sections = sections(&message.further, MAX_TEXT.saturating_sub(said));
+        blocks.extend(sections.into_iter().map(|text| json!({"type": "section", "text": markdown(text)})));
+    }
     if !buttons.is_empty() {
         blocks.push(json!({"type": "actions", "elements": buttons}));
     }
-    let footer = markdown(escape(&message.footer, MAX_FIELD));
-    blocks.push(json!({"type": "context", "elements": [markdown(local_time(message.opened_at)), footer]}));
-    json!({"text": escape(&message.summary, MAX_SECTION), "blocks": blocks})
+    blocks.push(json!({"type": "context", "elements": footer.map(markdown)}));
+    json!({"text": text, "blocks": blocks})
 }
 
 /// The word Slack answers with, if it is one of its kind: `invalid_payload`, `no_service`.
@@ -60,6 +64,33 @@ pub fn outcome(answer: &Answer, word: Option<String>) -> Outcome {
         Some("ok") => Outcome::Delivered,
         Some(_) => Outcome::Rejected { why: answer.why(word) },
         None => Outcome::Retry { after: answer.retry_after, why: format!("{}, but not `ok`", answer.why(None)) },
+    }
+}
+
+/// A bullet a line, in as few sections as hold them all. Where entities make them too long together, each is cut.
+fn sections(lines: &[String], room: usize) -> Vec<String> {
+    let room_each = (room / lines.len()).min(MAX_SECTION).saturating_sub("• \n".chars().count());
+    let mut sections: Vec<String> = Vec::new();
+    for line in lines {
+        let line = format!("• {}", escape(line, room_each));
+        match sections.last_mut() {
+            Some(section) if text::units(section) + 1 + text::units(&line) <= MAX_SECTION => {
+                section.push('\n');
+                section.push_str(&line);
+            }
+            _ => sections.push(line),
+        }
+    }
+    sections
+}
+
+/// At least the length of all the text in a value.
+fn length(value: &Value) -> usize {
+    match value {
+        Value::String(said) => text::units(said),
+        Value::Array(values) => values.iter().map(length).sum(),
+        Value::Object(fields) => fields.values().map(length).sum(),
+        _ => 0,
     }
 }
 

@@ -24,7 +24,8 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Sends and reads the answer. Fails with [`Outcome::Retry`], as nothing about a broken exchange is final.
+/// Sends and reads the answer. Nothing about a broken exchange is final; only without a connection it is certain that
+/// nothing was taken.
 pub async fn post(
     request: RequestBuilder,
     deadline: Duration,
@@ -33,8 +34,15 @@ pub async fn post(
 ) -> Result<Answer, Outcome> {
     match tokio::time::timeout(deadline.to_std(), exchange(request, deadline.times(BODY_SHARE), now)).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(Outcome::Retry { after: None, why: scrubber.scrub(&describe(error)) }),
-        Err(_) => Err(Outcome::Retry { after: None, why: format!("no whole answer within {deadline}") }),
+        Ok(Err(error)) if error.is_connect() => {
+            let why = format!("cannot connect: {}", http::reason(error));
+            Err(Outcome::Retry { after: None, why: scrubber.scrub(&why) })
+        }
+        Ok(Err(error)) => {
+            let why = format!("the exchange broke off: {}", http::reason(error));
+            Err(Outcome::Unanswered { why: scrubber.scrub(&why) })
+        }
+        Err(_) => Err(Outcome::Unanswered { why: format!("no whole answer within {deadline}") }),
     }
 }
 
@@ -86,11 +94,6 @@ async fn bounded_body(mut response: Response) -> reqwest::Result<String> {
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }
     Ok(String::from_utf8_lossy(&body).into_owned())
-}
-
-fn describe(error: reqwest::Error) -> String {
-    let kind = if error.is_connect() { "cannot connect" } else { "the exchange broke off" };
-    format!("{kind}: {}", http::reason(error))
 }
 
 /// Seconds, or a date in one of the three forms of RFC 9110, section 5.6.7. What cannot be read is as if not said.

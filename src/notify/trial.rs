@@ -31,6 +31,7 @@ pub fn opening(receiver: usize, name: &str, urgency: Urgency, at: Timestamp) -> 
         resolved_at: None,
         alerts: Vec::new(),
         detail: None,
+        digest: None,
         summary: format!("{NAME}: slowburn can tell {name}; nothing is wrong"),
         incident,
     }

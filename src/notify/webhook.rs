@@ -2,7 +2,7 @@
 //! beside it under `slowburn`, signed per Standard Webhooks.
 //!
 //! An alert's `fingerprint` is a hash of what it is (journey, layer, `by` labels, rule) and not of how bad it is:
-//! unlike Alertmanager's it stays when a warning becomes critical.
+//! unlike Alertmanager's it stays when a warning becomes critical. A digest has an alert `incident` for each incident.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::engine::histogram::Labels;
-use crate::engine::notification::{AlertFacts, Notification, Reason};
+use crate::engine::notification::{AlertFacts, DigestEntry, Notification};
 use crate::engine::time::Timestamp;
 
 use super::facts::{is_of_source, kind, one_line, place};
@@ -37,9 +37,10 @@ pub struct Sender<'a> {
 
 /// The body to post.
 pub fn body(notification: &Notification, message: &Message, sender: &Sender<'_>) -> Value {
-    let resolved = notification.reason == Reason::Resolved;
     let told = &notification.alerts[..notification.alerts.len().min(MAX_ALERTS)];
     let mut alerts: Vec<Alert> = told.iter().map(|alert| Alert::of(alert, notification, sender.context)).collect();
+    let digest = notification.digest.iter();
+    alerts.extend(digest.clone().flat_map(|digest| &digest.entries).map(Alert::of_entry));
     if alerts.is_empty() {
         alerts.push(Alert::of_whole(notification));
     }
@@ -49,8 +50,8 @@ pub fn body(notification: &Notification, message: &Message, sender: &Sender<'_>)
     let mut body = json!({
         "version": "4",
         "groupKey": notification.incident,
-        "truncatedAlerts": notification.alerts.len() - told.len(),
-        "status": if resolved { "resolved" } else { "firing" },
+        "truncatedAlerts": (notification.alerts.len() - told.len()) as u64 + digest.map(|it| it.left_out).sum::<u64>(),
+        "status": if notification.is_over() { "resolved" } else { "firing" },
         "receiver": sender.receiver,
         "groupLabels": notification.group,
         "commonLabels": common(alerts.iter().map(|alert| &alert.labels)),
@@ -145,10 +146,35 @@ impl Alert {
         }
     }
 
+    /// An incident of a digest as one alert, whatever alerts it is made of.
+    fn of_entry(entry: &DigestEntry) -> Self {
+        let own = [
+            ("alertname", "incident"),
+            ("incident", entry.incident.as_str()),
+            ("journey", entry.journey.as_deref().unwrap_or_default()),
+            ("stage", entry.stage.as_str()),
+            ("severity", entry.stage.as_str()),
+            ("urgency", entry.urgency.as_str()),
+        ];
+        let labels = own.into_iter().filter(|(_, value)| !value.is_empty()).map(|(k, v)| (k.into(), v.into()));
+        Self {
+            labels: labels.collect(),
+            annotations: [("summary".to_owned(), text::clean(&entry.summary))].into(),
+            starts_at: entry.began_at,
+            ends_at: entry.ended_at,
+            query: None,
+            fingerprint: short_hash(&[&entry.incident]),
+        }
+    }
+
     /// For an incident without alerts, which receivers of the format would not expect: the source's.
     fn of_whole(notification: &Notification) -> Self {
         let mut labels = notification.group.clone();
-        let name = if is_of_source(notification) { "blind" } else { "incident" };
+        let name = match &notification.digest {
+            Some(_) => "digest",
+            None if is_of_source(notification) => "blind",
+            None => "incident",
+        };
         labels.insert("alertname".into(), name.into());
         labels.insert("severity".into(), notification.stage.as_str().into());
         labels.insert("stage".into(), notification.stage.as_str().into());
@@ -166,7 +192,7 @@ impl Alert {
     }
 
     fn annotate(&mut self, notification: &Notification, message: &Message) {
-        self.annotations.insert("summary".into(), message.summary.clone());
+        self.annotations.entry("summary".into()).or_insert_with(|| message.summary.clone());
         if let Some(runbook) = &notification.runbook {
             self.annotations.insert("runbook_url".into(), runbook.clone());
         }

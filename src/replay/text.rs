@@ -159,6 +159,7 @@ fn mark(told: &NotificationSummary) -> &'static str {
         (Reason::Resolved, ..) => "resolved",
         (Reason::Repeated, ..) => "repeat",
         (Reason::Blind, ..) => "blind",
+        (Reason::Digest, ..) => "digest",
         (_, Urgency::Page, Stage::Critical) => "PAGE",
         (_, Urgency::Ticket, Stage::Critical) => "ticket",
         (_, _, Stage::Warning) => "warning",

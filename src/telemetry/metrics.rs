@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_names_of_the_contract() {
-        let receivers = vec![ReceiverSpec { name: "oncall".into(), fallback: None }];
+        let receivers = vec![ReceiverSpec::new("oncall")];
         let engine = Engine::new(Arc::new(Spec { receivers, interval: Duration::from_secs(30), ..Spec::default() }));
         let durations = Durations::default();
         durations.evaluated_in(0.002);

@@ -84,7 +84,7 @@ pub struct World {
 impl World {
     pub fn new(slos: Vec<SloSpec>) -> Self {
         let receivers = [("oncall", Some(TEAM)), ("team", None)];
-        let receivers = receivers.map(|(name, fallback)| ReceiverSpec { name: name.into(), fallback }).to_vec();
+        let receivers = receivers.map(|(name, fallback)| ReceiverSpec { fallback, ..ReceiverSpec::new(name) }).to_vec();
         let counts = vec![[0.0; 2]; slos.len()];
         let route = route(ONCALL, TEAM);
         let spec = Spec { interval: STEP, blind_after: 3, slos, route, receivers, ..Spec::default() };

@@ -53,8 +53,19 @@ pub(super) fn receivers(field: &Field<Vec<Spanned<raw::Receiver>>>, context: &mu
     report_cycles(&fallbacks, &fallback_of, &out.names, context);
     report_levels(&fallbacks, &fallback_of, &out, context);
     let specs = out.names.iter().zip(fallback_of);
-    out.specs = specs.map(|(name, fallback)| ReceiverSpec { name: name.clone(), fallback }).collect();
+    out.specs = specs.map(|(name, fallback)| spec(name, fallback, &out.built)).collect();
     out
+}
+
+/// What the engine must know. What a broken receiver would be like is no matter, as nothing is loaded then.
+fn spec(name: &str, fallback: Option<usize>, built: &[Receiver]) -> ReceiverSpec {
+    let kind = built.iter().find(|receiver| receiver.name == name).map(|receiver| &receiver.kind);
+    ReceiverSpec {
+        name: name.to_owned(),
+        fallback,
+        pace: kind.and_then(ReceiverKind::pace),
+        keeps_alerts: kind.is_some_and(ReceiverKind::keeps_alerts),
+    }
 }
 
 /// Receivers that no route and no other receiver names.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 use slowburn::engine::histogram::Labels;
-use slowburn::engine::notification::{AlertFacts, Notification, Reason};
+use slowburn::engine::notification::{AlertFacts, Digest, DigestEntry, DigestKind, Notification, Reason};
 use slowburn::engine::rule::{Limit, Stage, Urgency};
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::notify::{Message, Notifier};
@@ -121,6 +121,32 @@ fn texts<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     }
 }
 
+fn entry() -> impl Strategy<Value = DigestEntry> {
+    let texts = (text(), option::of(text()), text());
+    let times = (instant(), option::of(instant()), any::<bool>());
+    let sample = samples::entry(1, Reason::Opened, Stage::Critical, Urgency::Page);
+    (texts, times).prop_map(move |(texts, times)| DigestEntry {
+        incident: texts.0,
+        journey: texts.1,
+        summary: texts.2,
+        began_at: times.0,
+        ended_at: times.1,
+        held: times.2,
+        ..sample.clone()
+    })
+}
+
+fn digest() -> impl Strategy<Value = Notification> {
+    let name = prop_oneof![Just(DigestKind::Flood), text().prop_map(|name| DigestKind::Scheduled { name })];
+    (name, vec(entry(), 0..130), 0u64..3, option::of(text()), instant()).prop_map(
+        |(kind, entries, open, detail, at)| {
+            let digest = Digest::new(kind, entries, open * 1_000_000);
+            let told = digest.into_notification("sb-1".into(), at, SLACK, "slowburn:flood:team".into());
+            Notification { detail, ..told }
+        },
+    )
+}
+
 fn check(notification: &Notification) -> Result<(), TestCaseError> {
     let body = |receiver| NOTIFIER.body(&Notification { receiver, ..notification.clone() }).unwrap();
 
@@ -153,6 +179,11 @@ proptest! {
     fn any_notification_fits(notification in notification()) {
         check(&notification)?;
     }
+
+    #[test]
+    fn any_digest_fits(digest in digest()) {
+        check(&digest)?;
+    }
 }
 
 #[test]
@@ -161,6 +192,30 @@ fn thousands_of_alerts_fit() {
     check(&notification).unwrap();
     let body = NOTIFIER.body(&Notification { receiver: WEBHOOK, ..notification }).unwrap();
     assert_eq!((body["alerts"].as_array().unwrap().len(), &body["truncatedAlerts"]), (100, &json!(900)));
+}
+
+/// A hundred incidents with the longest and widest of names, each still there to be told apart by its time.
+#[test]
+fn a_hundred_incidents_fit_in_one_message() {
+    for piece in ["journey-", "&", "🔥", "<!channel>"] {
+        let sample = samples::entry(1, Reason::Opened, Stage::Critical, Urgency::Page);
+        let entry =
+            |number: usize| DigestEntry { summary: format!("{number} {}", piece.repeat(900)), ..sample.clone() };
+        let kind = DigestKind::Scheduled { name: piece.repeat(900) };
+        let digest = Digest::new(kind, (0..100).map(entry).collect(), 100);
+        let told = digest.into_notification("sb-1".into(), samples::night(), SLACK, piece.repeat(900));
+        check(&told).unwrap();
+        let slack = NOTIFIER.body(&told).unwrap().to_string();
+        let pagerduty = NOTIFIER.body(&Notification { receiver: PAGERDUTY, ..told.clone() }).unwrap().to_string();
+        let webhook = NOTIFIER.body(&Notification { receiver: WEBHOOK, ..told }).unwrap().to_string();
+        for body in [slack, pagerduty, webhook] {
+            assert!(
+                (0..100).all(|number| body.contains(&format!("critical page: {number} "))
+                    || body.contains(&format!("\"summary\":\"{number} "))),
+                "{body}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use slowburn::config::secret::Secret;
 use slowburn::config::selector::Selector;
 use slowburn::config::{Config, HttpClient, Prometheus, Receiver, ReceiverKind, Server, Source};
 use slowburn::engine::histogram::Labels;
-use slowburn::engine::notification::{AlertFacts, Notification, Reason};
+use slowburn::engine::notification::{AlertFacts, Digest, DigestEntry, DigestKind, Notification, Reason};
 use slowburn::engine::rule::{Limit, Stage, Urgency};
 use slowburn::engine::sli::{Between, NewSeries, SloSpec};
 use slowburn::engine::time::{Duration, Timestamp};
@@ -55,10 +55,7 @@ pub fn config(base: &str) -> Config {
             interval: Duration::from_secs(30),
             blind_after: 3,
             slos,
-            receivers: receivers
-                .iter()
-                .map(|(name, _)| ReceiverSpec { name: (*name).into(), fallback: None })
-                .collect(),
+            receivers: receivers.iter().map(|(name, _)| ReceiverSpec::new(name)).collect(),
             ..Spec::default()
         }),
         source: Source::Prometheus(Prometheus {
@@ -113,6 +110,7 @@ pub fn opened() -> Notification {
         resolved_at: None,
         alerts: vec![spike()],
         detail: None,
+        digest: None,
         summary: String::new(),
     }
 }
@@ -209,6 +207,9 @@ pub fn all() -> Vec<(&'static str, Notification)> {
         ("fallback", Notification { detail: Some("receiver 'oncall' refused this: gone".into()), ..opened() }),
         ("warning", warning()),
         ("nothing_left", nothing_left()),
+        ("flood", flood()),
+        ("flood_over", flood_over()),
+        ("scheduled", scheduled()),
     ];
     all.iter_mut().for_each(|(_, notification)| notification.summarize());
     all
@@ -283,6 +284,58 @@ fn other_rules() -> Notification {
         ..joined(0, "edge", Stage::Warning, Urgency::Ticket)
     };
     Notification { urgency: Urgency::Ticket, alerts: vec![budget, runway, approach], ..opened() }
+}
+
+/// An incident of a digest, told on the `number`th minute of the night.
+pub fn entry(number: i64, reason: Reason, stage: Stage, urgency: Urgency) -> DigestEntry {
+    let began_at = night() - Duration::from_minutes(number);
+    let mut opened = Notification {
+        incident: format!("journey-{number}"),
+        journey: Some(format!("journey-{number}")),
+        stage,
+        urgency,
+        reason,
+        opened_at: began_at,
+        resolved_at: (reason == Reason::Resolved).then(night),
+        ..opened()
+    };
+    opened.summarize();
+    DigestEntry::of(&opened)
+}
+
+fn digest(kind: DigestKind, entries: Vec<DigestEntry>, open: u64) -> Notification {
+    let key = "slowburn:flood:team".to_owned();
+    let digest = Digest::new(kind, entries, open);
+    Notification { receiver: SLACK, ..digest.into_notification("sb-0a1b".into(), night(), SLACK, key) }
+}
+
+fn flood() -> Notification {
+    let mut entries = vec![
+        entry(4, Reason::Resolved, Stage::Critical, Urgency::Page),
+        entry(5, Reason::Escalated, Stage::Critical, Urgency::Ticket),
+        entry(6, Reason::Repeated, Stage::Warning, Urgency::Ticket),
+    ];
+    entries.extend((7..12).map(|number| entry(number, Reason::Opened, Stage::Critical, Urgency::Page)));
+    digest(DigestKind::Flood, entries, 1234)
+}
+
+fn flood_over() -> Notification {
+    let over = |number| entry(number, Reason::Resolved, Stage::Critical, Urgency::Page);
+    digest(DigestKind::Flood, (1..4).map(over).collect(), 0)
+}
+
+/// A night's soft warnings, more than fit.
+fn scheduled() -> Notification {
+    let warning = |number| DigestEntry {
+        held: number % 10 != 0,
+        ended_at: (number % 3 == 0).then(night),
+        ..entry(number, Reason::Opened, Stage::Warning, Urgency::Ticket)
+    };
+    let kind = DigestKind::Scheduled { name: "daily".into() };
+    let mut told = digest(kind, (1..13).map(warning).collect(), 25);
+    told.digest.iter_mut().for_each(|digest| digest.left_out = 27);
+    told.summarize();
+    told
 }
 
 /// A ticket for what may become slow.

@@ -195,12 +195,12 @@ async fn mumbling(bytes: Vec<u8>) -> String {
 #[tokio::test]
 async fn what_is_hardly_http_is_bounded() {
     let answers: [(&[u8], &str); 6] = [
-        (b"220 mail.example.com ESMTP\r\n", "retry      the exchange broke off: invalid HTTP version parsed"),
+        (b"220 mail.example.com ESMTP\r\n", "unanswered the exchange broke off: invalid HTTP version parsed"),
         (b"HTTP/1.1 202 Accepted\r\ncontent-length: 99\r\n\r\n{", "delivered"),
         (b"HTTP/1.1 400 Bad Request\r\ncontent-length: 99\r\n\r\n{", "rejected   answered 400 Bad Request"),
         (b"HTTP/1.1 299 \xff\xfe\r\ncontent-length: 0\r\n\r\n", "delivered"),
-        (b"HTTP/1.1 200 OK\r\nx: ", "retry      no whole answer within 2s"),
-        (b"", "retry      no whole answer within 2s"),
+        (b"HTTP/1.1 200 OK\r\nx: ", "unanswered no whole answer within 2s"),
+        (b"", "unanswered no whole answer within 2s"),
     ];
     let mut sends = tokio::task::JoinSet::new();
     for (bytes, expected) in answers {
@@ -249,6 +249,7 @@ fn shown(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Delivered => "delivered".into(),
         Outcome::Rejected { why } => format!("rejected   {why}"),
+        Outcome::Unanswered { why } => format!("unanswered {why}"),
         Outcome::Retry { after: None, why } => format!("retry      {why}"),
         Outcome::Retry { after: Some(after), why } => format!("retry {:4} {why}", after.to_string()),
     }
