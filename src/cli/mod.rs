@@ -6,6 +6,7 @@
 pub mod check;
 pub mod demo;
 pub mod notify_test;
+pub mod remote;
 pub mod replay;
 pub mod rules_export;
 pub mod run;

@@ -4,38 +4,24 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
-use reqwest::Url;
+use anyhow::Context as _;
 use serde::Deserialize;
 
-use crate::config::HttpClient;
-use crate::engine::time::Duration;
-use crate::http;
+use super::remote::Remote;
 
 mod show;
 
-/// From the connect to the answer's end.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Ten thousand SLOs take about 20 MB.
-const MAX_ANSWER_BYTES: usize = 256 << 20;
-
 #[derive(Debug, clap::Args)]
 pub struct Status {
-    /// Where the daemon listens
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9797")]
-    url: Url,
+    #[command(flatten)]
+    remote: Remote,
     /// Print the daemon's own answer
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &Status) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let body = runtime.block_on(async {
-        let asked = tokio::time::timeout(PATIENCE.to_std(), ask(&args.url));
-        asked.await.unwrap_or_else(|_elapsed| bail!("no answer within {PATIENCE}"))
-    });
-    let body = body.with_context(|| format!("cannot ask the daemon at {}", shown(&args.url)))?;
+    let body = args.remote.get("/api/v1/status")?;
     let answer: Answer = serde_json::from_slice(&body).context("the answer is not that of a slowburn daemon")?;
     if args.json {
         let value: serde_json::Value = serde_json::from_slice(&body)?;
@@ -45,29 +31,6 @@ pub fn run(args: &Status) -> anyhow::Result<ExitCode> {
     }
     let quiet = answer.alerts.is_empty() && answer.incidents.is_empty();
     Ok(if quiet { super::FINE } else { super::FOUND }.into())
-}
-
-/// The address without a password that somebody may have put into it.
-fn shown(url: &Url) -> String {
-    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
-    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
-}
-
-async fn ask(url: &Url) -> anyhow::Result<Vec<u8>> {
-    let url = format!("{}/api/v1/status", url.as_str().trim_end_matches('/'));
-    let client = http::client(&HttpClient::default())?;
-    let mut response = client.get(url).send().await.map_err(|error| anyhow::anyhow!(http::reason(error)))?;
-    if !response.status().is_success() {
-        bail!("it answered {}", response.status());
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| anyhow::anyhow!(http::reason(error)))? {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            bail!("its answer is larger than {MAX_ANSWER_BYTES} bytes");
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 /// As much of the daemon's answer as is shown.
@@ -81,6 +44,7 @@ struct Answer {
     backfill: Option<Reading>,
     at: Option<String>,
     source: Source,
+    heartbeat: Option<Heartbeat>,
     slos: Vec<Slo>,
     alerts: Vec<Alert>,
     incidents: Vec<Incident>,
@@ -101,6 +65,13 @@ struct Reload {
 struct Reading {
     to: String,
     read_to: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Heartbeat {
+    every: String,
+    last_success: Option<String>,
+    problem: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

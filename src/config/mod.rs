@@ -36,6 +36,7 @@ mod raw;
 pub mod schema;
 pub mod secret;
 pub mod selector;
+mod server;
 mod types;
 pub mod units;
 mod validate;
@@ -45,9 +46,9 @@ pub use self::decode::nearest;
 pub use self::diagnostic::Diagnostics;
 pub use self::env::Env;
 pub use self::load::{Loaded, load, load_texts, load_with_process_env};
+pub use self::server::{Access, Server, ServerTls};
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -68,6 +69,7 @@ pub struct Config {
     /// In the order of `spec.receivers`.
     pub receivers: Vec<Receiver>,
     pub server: Server,
+    pub heartbeat: Option<Heartbeat>,
     /// Every file that was read, for reload and error messages.
     pub files: Vec<PathBuf>,
 }
@@ -202,8 +204,11 @@ impl ReceiverKind {
     }
 }
 
-/// The daemon's own HTTP server.
+/// The dead man's switch.
 #[derive(Debug, Clone)]
-pub struct Server {
-    pub listen: SocketAddr,
+pub struct Heartbeat {
+    pub url: Secret,
+    pub http: HttpClient,
+    /// From one beat to the next, at least.
+    pub every: Duration,
 }

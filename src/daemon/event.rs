@@ -26,6 +26,8 @@ pub enum Event {
     RetryDue,
     /// A send ended.
     Sent { id: String, outcome: Outcome },
+    /// A beat of the dead man's switch, for the evaluation of `slot`, was taken, or why not.
+    Beaten { slot: Timestamp, result: Result<(), String> },
     /// Somebody asks over HTTP.
     Asked(Request),
     /// SIGHUP.

@@ -12,6 +12,7 @@ use crate::telemetry::metrics::Durations;
 use crate::telemetry::systemd::Systemd;
 
 use super::event::{Event, Request};
+use super::heartbeats::Heartbeats;
 use super::polls::Polls;
 use super::reload::Reloads;
 use super::report;
@@ -36,6 +37,7 @@ pub struct Live {
     pub(super) engine: Engine,
     pub(super) polls: Polls,
     pub(super) sends: Sends,
+    pub(super) heartbeats: Heartbeats,
     pub(super) reloads: Reloads,
     pub(super) server: Server,
     pub(super) systemd: Systemd,
@@ -53,7 +55,7 @@ impl Live {
     pub fn start(clock: Clock, config_file: PathBuf, world: World) -> Result<Self, StartError> {
         let (events, inbox) = mpsc::channel(MAX_EVENTS);
         let durations = Arc::new(Durations::default());
-        let server = Server::bind(world.config.server.listen, Asker::new(events.clone()), durations.clone())?;
+        let server = Server::bind(&world.config.server, Asker::new(events.clone()), durations.clone())?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = %server.address(),
@@ -67,6 +69,7 @@ impl Live {
             engine: Engine::new(world.config.spec.clone()),
             polls: Polls::new(&world, events.clone()),
             sends: Sends::new(events.clone()),
+            heartbeats: Heartbeats::new(events.clone()),
             reloads: Reloads::new(config_file, clock.now(), events),
             server,
             systemd: Systemd::from_env(),
@@ -128,6 +131,7 @@ impl Live {
                 self.journal.settle(&id, &outcome);
                 self.step(Input::Settled { id: &id, outcome: &outcome });
             }
+            Event::Beaten { slot, result } => self.beaten(slot, result),
             Event::Asked(request) => return self.answer(request),
             Event::ReloadAsked => self.reload(None),
             Event::Loaded(loaded) => self.loaded(*loaded),
@@ -190,6 +194,7 @@ impl Live {
             backfill: self.polls.reading(),
             config: self.world.config.clone(),
             evaluation_s: self.evaluation_s,
+            heartbeat: self.heartbeat(),
             view: self.engine.view(),
             notifications: self.journal.newest_first(),
         });

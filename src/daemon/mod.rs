@@ -8,6 +8,8 @@ mod backfill;
 
 mod event;
 
+mod heartbeats;
+
 mod live;
 
 mod polls;
@@ -48,6 +50,8 @@ pub enum StartError {
     Connect(#[from] ConnectError),
     #[error("cannot listen on {address}: {why}")]
     Listen { address: std::net::SocketAddr, why: std::io::Error },
+    #[error("server.tls: {0}")]
+    Tls(String),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
 }

@@ -243,6 +243,7 @@ impl Live {
         if self.not_ready.take().is_some() {
             tracing::info!(slot = %slot, "ready: the first slot is evaluated");
         }
+        self.beat(slot);
         self.systemd.ready();
         self.systemd.status(&report::one_line(&self.engine));
     }

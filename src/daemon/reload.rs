@@ -84,7 +84,7 @@ impl Live {
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, Diagnostics>) {
         let result = loaded.map_err(|diagnostics| diagnostics.to_string()).and_then(|loaded| {
             let world = World::connect(loaded.config).map_err(|error| error.to_string())?;
-            self.server.listen_on(world.config.server.listen).map_err(|error| error.to_string())?;
+            self.server.follow(&world.config.server).map_err(|error| error.to_string())?;
             report::warnings(&loaded.warnings);
             self.adopt(world);
             Ok(())

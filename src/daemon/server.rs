@@ -2,6 +2,12 @@
 
 mod api;
 
+mod doors;
+
+mod entrance;
+
+mod guard;
+
 mod page;
 
 mod prometheus;
@@ -10,12 +16,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::config;
 use crate::engine::time::Duration;
 use crate::telemetry::metrics::Durations;
 
+use self::guard::Guard;
 use super::StartError;
 use super::event::{Event, Request};
 use super::status::Status;
@@ -30,6 +38,8 @@ pub struct Server {
     address: SocketAddr,
     asker: Asker,
     durations: Arc<Durations>,
+    tls: watch::Sender<Option<Arc<rustls::ServerConfig>>>,
+    guard: watch::Sender<Arc<Guard>>,
     task: JoinHandle<()>,
 }
 
@@ -44,17 +54,14 @@ pub struct Asker {
 pub struct NoAnswer;
 
 impl Server {
-    pub fn bind(listen: SocketAddr, asker: Asker, durations: Arc<Durations>) -> Result<Self, StartError> {
-        let failed = |why| StartError::Listen { address: listen, why };
-        let (listener, address) = open(listen).map_err(failed)?;
-        let router = api::router(asker.clone(), durations.clone());
-        let task = tokio::spawn(async move {
-            let service = router.into_make_service_with_connect_info::<SocketAddr>();
-            if let Err(why) = axum::serve(listener, service).await {
-                tracing::error!(%why, "the HTTP server ended");
-            }
-        });
-        Ok(Self { listen, address, asker, durations, task })
+    pub fn bind(config: &config::Server, asker: Asker, durations: Arc<Durations>) -> Result<Self, StartError> {
+        let listen = config.listen;
+        let (listener, address) = open(listen).map_err(|why| StartError::Listen { address: listen, why })?;
+        let (tls, newest_tls) = watch::channel(tls(config)?);
+        let (guard, newest_guard) = watch::channel(Arc::new(Guard::new(config.access.clone())));
+        let router = api::router(asker.clone(), durations.clone(), newest_guard);
+        let task = tokio::spawn(doors::open(listener, newest_tls, router));
+        Ok(Self { listen, address, asker, durations, tls, guard, task })
     }
 
     /// Where it listens; the port is a real one where the configuration has 0.
@@ -62,12 +69,15 @@ impl Server {
         self.address
     }
 
-    /// Moves to another address, if it is another. Stays where it is if it cannot.
-    pub fn listen_on(&mut self, listen: SocketAddr) -> Result<(), StartError> {
-        if listen != self.listen {
-            *self = Self::bind(listen, self.asker.clone(), self.durations.clone())?;
+    /// Goes by another configuration, at another address if it has one. Stays as it is if it cannot.
+    pub fn follow(&mut self, config: &config::Server) -> Result<(), StartError> {
+        if config.listen != self.listen {
+            *self = Self::bind(config, self.asker.clone(), self.durations.clone())?;
             tracing::info!(listen = %self.address, "listening elsewhere");
+            return Ok(());
         }
+        self.tls.send_replace(tls(config)?);
+        self.guard.send_replace(Arc::new(Guard::new(config.access.clone())));
         Ok(())
     }
 }
@@ -84,6 +94,10 @@ fn open(listen: SocketAddr) -> io::Result<(tokio::net::TcpListener, SocketAddr)>
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
+}
+
+fn tls(config: &config::Server) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    config.tls.as_ref().map(config::ServerTls::for_rustls).transpose().map_err(StartError::Tls)
 }
 
 impl Asker {

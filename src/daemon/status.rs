@@ -9,9 +9,10 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::engine::notification::{Notification, Reason};
 use crate::engine::rule::{Stage, Urgency};
-use crate::engine::time::Timestamp;
+use crate::engine::time::{Duration, Timestamp};
 use crate::engine::view::View;
 use crate::engine::{Outcome, Spec};
+use crate::telemetry::metrics;
 
 /// Notifications kept for `status`.
 const MAX_TOLD: usize = 50;
@@ -34,6 +35,8 @@ pub struct Status {
     pub backfill: Option<Reading>,
     /// How long the newest evaluation took, in seconds.
     pub evaluation_s: f64,
+    /// The dead man's switch; `null` without one.
+    pub heartbeat: Option<Heartbeat>,
     #[serde(flatten)]
     pub view: View,
     /// The last notifications, newest first.
@@ -46,6 +49,16 @@ pub struct Reload {
     pub at: Timestamp,
     /// Why the configuration on disk is not the one in force; without any text of the files.
     pub error: Option<String>,
+}
+
+/// The dead man's switch.
+#[derive(Debug, Clone, Serialize)]
+pub struct Heartbeat {
+    pub every: Duration,
+    #[serde(flatten)]
+    pub counts: metrics::Heartbeat,
+    /// Why the last beat was not taken; without the address.
+    pub problem: Option<String>,
 }
 
 /// A backfill and how far it has come.

@@ -6,6 +6,8 @@ use thiserror::Error;
 
 use crate::config::{self, Config};
 use crate::engine::time::Duration;
+use crate::http::ClientError;
+use crate::notify::heartbeat::Heart;
 use crate::notify::{Notifier, NotifyError};
 use crate::source::{Source, SourceError};
 
@@ -17,6 +19,7 @@ pub struct World {
     pub config: Arc<Config>,
     pub source: Source,
     pub notifier: Arc<Notifier>,
+    pub heart: Option<Arc<Heart>>,
 }
 
 /// Why a valid configuration cannot be run. Free of secrets.
@@ -26,13 +29,16 @@ pub enum ConnectError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Receiver(#[from] NotifyError),
+    #[error("heartbeat: {0}")]
+    Heartbeat(#[from] ClientError),
 }
 
 impl World {
     pub fn connect(config: Config) -> Result<Self, ConnectError> {
         let source = Source::new(&config)?;
         let notifier = Arc::new(Notifier::new(&config)?);
-        Ok(Self { config: Arc::new(config), source, notifier })
+        let heart = config.heartbeat.as_ref().map(Heart::new).transpose()?.map(Arc::new);
+        Ok(Self { config: Arc::new(config), source, notifier, heart })
     }
 
     pub fn schedule(&self) -> Schedule {

@@ -16,6 +16,7 @@ mod alertmanager;
 mod digest;
 mod facts;
 mod format;
+pub mod heartbeat;
 mod links;
 mod message;
 mod pagerduty;
@@ -30,7 +31,7 @@ mod webhook;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::config::{Config, Receiver, ReceiverKind};
+use crate::config::{Config, Receiver, ReceiverKind, Server};
 use crate::engine::notification::Notification;
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::{Outcome, stable_hash};
@@ -110,7 +111,7 @@ impl Notifier {
             targets: config.receivers.iter().map(target).collect::<Result<_, _>>()?,
             scrubber: Scrubber::new(&secrets),
             context: Context::new(config),
-            external_url: format!("http://{}", config.server.listen),
+            external_url: external_url(&config.server),
             deadline: DEADLINE,
         })
     }
@@ -199,6 +200,12 @@ impl Channel {
             }
         })
     }
+}
+
+/// Where the daemon's own page is.
+fn external_url(server: &Server) -> String {
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", server.listen)
 }
 
 /// 16 hexadecimal digits that name these texts, the same on every machine and in every version.

@@ -56,13 +56,17 @@ pub fn of(kind: &ReceiverKind) -> Vec<String> {
         }
         ReceiverKind::Slack { webhook_url } => of_address(webhook_url.expose()),
         ReceiverKind::Webhook { url, secret, http } => {
-            let mut secrets = of_address(url.expose());
+            let mut secrets = of_webhook(url, http);
             secrets.extend(secret.iter().map(|secret| secret.expose().to_owned()));
-            secrets.extend(of_credentials(http));
             secrets
         }
         ReceiverKind::Alertmanager { http, .. } => of_credentials(http),
     }
+}
+
+/// The same of an address that is posted to with these credentials.
+pub fn of_webhook(url: &Secret, http: &HttpClient) -> Vec<String> {
+    of_address(url.expose()).into_iter().chain(of_credentials(http)).collect()
 }
 
 /// An address that is a secret as a whole, and so are its parts.

@@ -12,7 +12,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use serde::Serialize;
+
 use crate::engine::rule::Stage;
+use crate::engine::time::Timestamp;
 use crate::engine::view::{SloView, View};
 
 /// What an answer with these metrics must say it is.
@@ -34,6 +37,16 @@ pub struct Durations {
 pub struct Facts {
     pub last_reload_successful: bool,
     pub version: &'static str,
+    /// `None` without one.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// How the beats of the dead man's switch went.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Heartbeat {
+    pub last_success: Option<Timestamp>,
+    pub delivered: u64,
+    pub failed: u64,
 }
 
 type Labels = Vec<(String, String)>;
@@ -73,6 +86,9 @@ pub fn render(view: &View, durations: &Durations, facts: Facts) -> String {
     let reload: Gauge = Gauge::default();
     reload.set(i64::from(facts.last_reload_successful));
     registry.register("config_last_reload_successful", "Whether the configuration on disk is the one in force", reload);
+    if let Some(beats) = facts.heartbeat {
+        heartbeat(&mut registry, beats);
+    }
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = encode(&mut text, &registry);
@@ -154,6 +170,21 @@ fn notifications(registry: &mut Registry, view: &View) {
     registry.register("outbox_pending", "Notifications waiting for a receiver", pending);
 }
 
+fn heartbeat(registry: &mut Registry, beats: Heartbeat) {
+    let counts = Counters::default();
+    for (outcome, n) in [("delivered", beats.delivered), ("failed", beats.failed)] {
+        counts.get_or_create(&pairs([("outcome", outcome.to_owned())])).inc_by(n);
+    }
+    registry.register("heartbeats", "Beats of the dead man's switch, by how they ended", counts);
+    let last: Gauge<f64, AtomicU64> = Gauge::default();
+    last.set(beats.last_success.map_or(0.0, Timestamp::unix_s));
+    registry.register(
+        "heartbeat_last_success_timestamp_seconds",
+        "When a beat of the dead man's switch was last taken; 0 for never",
+        last,
+    );
+}
+
 fn counted(n: u64) -> Counter {
     let counter = Counter::default();
     counter.inc_by(n);
@@ -189,7 +220,19 @@ mod tests {
         let engine = Engine::new(Arc::new(Spec { receivers, interval: Duration::from_secs(30), ..Spec::default() }));
         let durations = Durations::default();
         durations.evaluated_in(0.002);
-        let text = render(&engine.view(), &durations, Facts { last_reload_successful: true, version: "1.2.3" });
+        let text = render(
+            &engine.view(),
+            &durations,
+            Facts {
+                last_reload_successful: true,
+                version: "1.2.3",
+                heartbeat: Some(Heartbeat {
+                    last_success: Some(Timestamp::from_unix_s(1_772_366_400)),
+                    delivered: 7,
+                    failed: 1,
+                }),
+            },
+        );
         for line in [
             r#"slowburn_build_info{version="1.2.3"} 1"#,
             r#"slowburn_evaluation_duration_seconds_bucket{le="0.005"} 1"#,
@@ -200,6 +243,8 @@ mod tests {
             r#"slowburn_notifications_held_back_total{reason="same_stage"} 0"#,
             r#"slowburn_outbox_pending{receiver="oncall"} 0.0"#,
             "slowburn_config_last_reload_successful 1",
+            "slowburn_heartbeat_last_success_timestamp_seconds 1772366400.0",
+            r#"slowburn_heartbeats_total{outcome="failed"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
         }

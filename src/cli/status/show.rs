@@ -55,6 +55,15 @@ fn head(answer: &Answer) -> String {
     if answer.missed.clock_set_back > 0 {
         let _ = writeln!(out, "The wall clock was set back: {} times.", answer.missed.clock_set_back);
     }
+    if let Some(heartbeat) = &answer.heartbeat {
+        let last = heartbeat.last_success.as_deref().unwrap_or("never");
+        let _ = match &heartbeat.problem {
+            None => writeln!(out, "Heartbeat every {}, last taken: {last}.", heartbeat.every),
+            Some(why) => {
+                writeln!(out, "{}", wrapped(&format!("Heartbeat not taken since {last}: {why}")).red())
+            }
+        };
+    }
     if let Some(error) = &answer.last_reload.error {
         let _ = writeln!(out, "{} at {}: {error}", "The last reload failed".red().bold(), answer.last_reload.at);
     }

@@ -2,10 +2,12 @@
 //! more than one value to judge are `validate`'s.
 
 mod alertmanager;
+mod heartbeat;
 mod journeys;
 mod receivers;
 mod routes;
 mod rules;
+mod server;
 mod source;
 
 use crate::engine::time::Duration;
@@ -14,12 +16,16 @@ use super::decode::{Spanned, object};
 use super::types::Named;
 
 pub(super) use self::alertmanager::Alertmanager;
+pub(super) use self::heartbeat::Heartbeat;
+#[cfg(test)]
+pub(super) use self::heartbeat::HeartbeatWebhook;
 pub(super) use self::journeys::{Journey, Layer, Objective, Reserve};
 pub(super) use self::receivers::{PagerDuty, Receiver, Slack, Webhook};
 pub(super) use self::routes::{RootRoute, Route};
 #[cfg(test)]
 pub(super) use self::rules::CronTable;
 pub(super) use self::rules::{Cron, LatencyLimit, Rule, Stages};
+pub(super) use self::server::{Server, ServerTls};
 pub(super) use self::source::{BasicAuth, Http, Prometheus, Scrape, Source, Tls};
 
 object! {
@@ -37,6 +43,8 @@ object! {
         receivers: Vec<Spanned<Receiver>>;
         /// Who is told what.
         route: RootRoute;
+        /// The dead man's switch: posts as long as evaluations go on, so that somebody else notices when they stop.
+        heartbeat: Heartbeat;
         ..shared: RuleFile;
     }
 }
@@ -50,13 +58,5 @@ object! {
         packs: Named<Vec<Spanned<String>>>;
         /// End-to-end paths that users feel, and the layers they cross.
         journeys: Vec<Spanned<Journey>>;
-    }
-}
-
-object! {
-    "'server'"
-    Server {
-        /// Address and port of the daemon's own pages and metrics (default 127.0.0.1:9797).
-        listen: String;
     }
 }

@@ -131,7 +131,7 @@ fn tls(raw: &raw::Tls, context: &mut Context<'_>) -> Tls {
 }
 
 /// A PEM file that holds at least one block whose kind ends with `kind`.
-fn pem(path: &Spanned<String>, kind: &str, context: &mut Context<'_>) -> Option<String> {
+pub(super) fn pem(path: &Spanned<String>, kind: &str, context: &mut Context<'_>) -> Option<String> {
     let text = context.read_named(path, MAX_PEM_BYTES)?;
     let has_block =
         text.lines().any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{kind}-----")));

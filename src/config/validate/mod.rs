@@ -4,6 +4,7 @@
 
 mod alertmanager;
 mod cron;
+mod heartbeat;
 mod http;
 mod journeys;
 mod names;
@@ -46,6 +47,7 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
 
     let source = main.source.value().and_then(|raw| source::source(raw, &mut context));
     let server = server::server(main.server.value(), &mut context);
+    let heartbeat = main.heartbeat.value().and_then(|raw| heartbeat::heartbeat(raw, &mut context));
     let catalogue = rules::Catalogue::new(&parts, &mut context);
     let journeys = journeys::journeys(&parts, &catalogue, &mut context);
     let receivers = receivers::receivers(&main.receivers, &mut context);
@@ -67,7 +69,7 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
         maintenance: Vec::new(),
     };
     let files = context.read.iter().map(|(path, _)| path.clone()).collect();
-    Some(Config { spec: Arc::new(spec), selectors, source, receivers: receivers.built, server, files })
+    Some(Config { spec: Arc::new(spec), selectors, source, receivers: receivers.built, server, heartbeat, files })
 }
 
 fn interval(field: &Field<Duration>, findings: &mut Findings) -> Duration {

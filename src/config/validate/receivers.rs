@@ -217,7 +217,7 @@ fn is_signing_secret(secret: &Secret) -> bool {
     key.is_some_and(|key| (24..=64).contains(&key.len()))
 }
 
-fn secret_url(
+pub(super) fn secret_url(
     name: &str,
     inline: &Field<SecretUrl>,
     file: &Field<String>,

@@ -1,10 +1,10 @@
 //! The routes and their answers.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
@@ -12,10 +12,14 @@ use serde_json::json;
 
 use crate::telemetry::metrics::{self, Durations, Facts};
 
+use super::entrance::{self, Guards};
 use super::{Asker, NoAnswer, page, prometheus};
 
 /// Nobody has anything to say that is longer.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The page is one file; no other site may frame it.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 #[derive(Debug, Clone)]
 struct Server {
@@ -23,25 +27,29 @@ struct Server {
     durations: Arc<Durations>,
 }
 
-pub fn router(asker: Asker, durations: Arc<Durations>) -> Router {
+pub fn router(asker: Asker, durations: Arc<Durations>, guards: Guards) -> Router {
     let only = |methods: MethodRouter<Server>| methods.fallback(wrong_method);
     Router::new()
         .route("/", only(get(page)))
         .route("/metrics", only(get(own_metrics)))
-        .route("/-/healthy", only(get(healthy)))
-        .route("/-/ready", only(get(ready)))
         .route("/-/reload", only(post(reload)))
         .route("/api/v1/status", only(get(status)))
         .route("/api/v1/incidents", only(get(incidents)))
         .route("/api/v1/alerts", only(get(alerts)))
         .route("/api/v1/rules", only(get(rules)))
         .fallback(not_found)
+        .layer(from_fn_with_state(guards, entrance::admit))
+        // Whoever starts and watches processes asks these, and they tell nothing else.
+        .route("/-/healthy", only(get(healthy)))
+        .route("/-/ready", only(get(ready)))
+        .layer(from_fn(entrance::bounded))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(Server { asker, durations })
 }
 
-async fn page(State(server): State<Server>) -> Result<Html<String>, NoAnswer> {
-    Ok(Html(page::page(&*server.asker.status().await?).into_string()))
+async fn page(State(server): State<Server>) -> Result<Response, NoAnswer> {
+    let page = Html(page::page(&*server.asker.status().await?).into_string());
+    Ok(([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY), (header::CACHE_CONTROL, "no-store")], page).into_response())
 }
 
 async fn healthy(State(server): State<Server>) -> Result<&'static str, NoAnswer> {
@@ -55,14 +63,7 @@ async fn ready(State(server): State<Server>) -> Result<Response, NoAnswer> {
     })
 }
 
-/// Only for this machine, as nobody has to say who they are.
-async fn reload(
-    State(server): State<Server>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-) -> Result<Response, NoAnswer> {
-    if !peer.ip().to_canonical().is_loopback() {
-        return Ok(failure(StatusCode::FORBIDDEN, "forbidden", "reload is for clients on this machine"));
-    }
+async fn reload(State(server): State<Server>) -> Result<Response, NoAnswer> {
     Ok(match server.asker.reload().await? {
         Ok(()) => Json(json!({"status": "success"})).into_response(),
         Err(why) => failure(StatusCode::UNPROCESSABLE_ENTITY, "bad_config", &why),
@@ -88,7 +89,11 @@ async fn rules(State(server): State<Server>) -> Result<Response, NoAnswer> {
 
 async fn own_metrics(State(server): State<Server>) -> Result<Response, NoAnswer> {
     let status = server.asker.status().await?;
-    let facts = Facts { last_reload_successful: status.last_reload.error.is_none(), version: status.version };
+    let facts = Facts {
+        last_reload_successful: status.last_reload.error.is_none(),
+        version: status.version,
+        heartbeat: status.heartbeat.as_ref().map(|heartbeat| heartbeat.counts),
+    };
     let text = metrics::render(&status.view, &server.durations, facts);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
@@ -106,7 +111,7 @@ fn success(data: serde_json::Value) -> Response {
     Json(json!({"status": "success", "data": data})).into_response()
 }
 
-fn failure(status: StatusCode, kind: &str, error: &str) -> Response {
+pub(super) fn failure(status: StatusCode, kind: &str, error: &str) -> Response {
     (status, Json(json!({"status": "error", "errorType": kind, "error": error}))).into_response()
 }
 

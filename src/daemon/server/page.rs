@@ -64,6 +64,9 @@ fn summary(status: &Status) -> Markup {
             }
             @if let Some(reading) = &status.backfill { ", reading history up to " time { (reading.to) } }
         }
+        @if let Some(why) = status.heartbeat.as_ref().and_then(|heartbeat| heartbeat.problem.as_ref()) {
+            p.bad { strong { "The heartbeat is not taken: " } (why) }
+        }
         @if let Some(error) = &status.last_reload.error {
             p.bad { strong { "The last reload failed: " } (error) }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use slowburn::config::secret::Secret;
 use slowburn::config::selector::Selector;
-use slowburn::config::{Config, HttpClient, Prometheus, Receiver, ReceiverKind, Server, Source};
+use slowburn::config::{Access, Config, HttpClient, Prometheus, Receiver, ReceiverKind, Server, Source};
 use slowburn::engine::histogram::Labels;
 use slowburn::engine::notification::{AlertFacts, Digest, DigestEntry, DigestKind, Notification, Reason};
 use slowburn::engine::rule::{Limit, Stage, Urgency};
@@ -67,7 +67,8 @@ pub fn config(base: &str) -> Config {
             http: HttpClient::default(),
         }),
         receivers: receivers.into_iter().map(|(name, kind)| Receiver { name: name.into(), kind }).collect(),
-        server: Server { listen: ([127, 0, 0, 1], 9797).into() },
+        server: Server { listen: ([127, 0, 0, 1], 9797).into(), tls: None, access: Access::default() },
+        heartbeat: None,
         files: vec![],
     }
 }
