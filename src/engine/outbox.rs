@@ -69,6 +69,12 @@ struct Receiver {
     last_problem: Option<String>,
 }
 
+impl Receiver {
+    fn in_flight(&self) -> usize {
+        self.queues.values().flatten().filter(|item| item.in_flight).count()
+    }
+}
+
 /// All pending deliveries.
 #[derive(Debug, Clone)]
 pub struct Outbox {
@@ -158,7 +164,7 @@ impl Outbox {
     pub fn due(&mut self, now: Timestamp) -> Vec<Delivery> {
         let mut due = Vec::new();
         for receiver in &mut self.receivers {
-            let in_flight = receiver.queues.values().flatten().filter(|item| item.in_flight).count();
+            let in_flight = receiver.in_flight();
             let heads = receiver.queues.values_mut().filter_map(VecDeque::front_mut);
             let mut heads: Vec<&mut Item> = heads.filter(|item| !item.in_flight && item.not_before <= now).collect();
             heads.sort_by_key(|item| (std::cmp::Reverse(item.notification.urgency), item.notification.at));
@@ -170,9 +176,11 @@ impl Outbox {
         due
     }
 
-    /// When the next retry is due, if one waits.
+    /// When the next send is due, if one waits. For a receiver with as many under way as it may have, that is when one of
+    /// them ends.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        let heads = self.receivers.iter().flat_map(|receiver| receiver.queues.values()).filter_map(VecDeque::front);
+        let free = self.receivers.iter().filter(|receiver| receiver.in_flight() < MAX_IN_FLIGHT);
+        let heads = free.flat_map(|receiver| receiver.queues.values()).filter_map(VecDeque::front);
         heads.filter(|item| !item.in_flight).map(|item| item.not_before).min()
     }
 
@@ -381,6 +389,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_receiver_with_its_hands_full_wakes_nobody() {
+        let mut outbox = outbox();
+        for incident in 0..10 {
+            outbox.push(START, notification(usize::from(incident), 0, incident, Reason::Opened));
+        }
+        let under_way = outbox.due(START);
+        assert_eq!((under_way.len(), outbox.wake_at()), (MAX_IN_FLIGHT, None));
+        outbox.settle(START, &under_way[0].notification.id, Outcome::Delivered);
+        assert_eq!(outbox.wake_at(), Some(START));
     }
 
     #[test]
