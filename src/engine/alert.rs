@@ -1,6 +1,6 @@
 //! One rule on one SLO: its stage machine and the alert it makes of it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::histogram::Labels;
 use super::rule::{Rule, Stage, Urgency};
@@ -9,7 +9,7 @@ use super::stage::{Evidence, StageMachine, Verdict};
 use super::time::Timestamp;
 
 /// An alert for as long as it stands at one stage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertRecord {
     pub journey: String,
     pub layer: Option<String>,
@@ -23,6 +23,7 @@ pub struct AlertRecord {
     pub fired_at: Timestamp,
     pub ended_at: Option<Timestamp>,
     /// The greatest usage since the breach, in limits.
+    #[serde(with = "super::exact")]
     pub peak_usage: f64,
     /// Evaluations made while the alert stood at this stage.
     pub evaluations: u64,
@@ -42,7 +43,7 @@ impl AlertKey {
 
 /// The state of one rule on one SLO. Nearly all rules are quiet at nearly all times, so what only the others need is
 /// kept apart: a tick reads the state of every rule there is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RuleState {
     /// `None` while usage is under every threshold and no stage counts.
     watched: Option<Box<Watched>>,
@@ -50,10 +51,11 @@ pub struct RuleState {
     pub record: Option<Box<AlertRecord>>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Watched {
     machine: StageMachine,
     /// The greatest usage since the rule was last quiet.
+    #[serde(with = "super::exact")]
     peak_usage: f64,
 }
 
@@ -119,11 +121,9 @@ impl RuleState {
         self.watched.is_none()
     }
 
-    /// Takes note that an evaluation was due but could not be made.
-    pub fn skip(&mut self) {
-        if let Some(watched) = &mut self.watched {
-            watched.machine.skip();
-        }
+    /// Takes note that an evaluation was due but could not be made. Returns whether that changed anything.
+    pub fn skip(&mut self) -> bool {
+        self.watched.as_mut().is_some_and(|watched| watched.machine.skip())
     }
 
     /// Goes on at `now` though the clock was set back.

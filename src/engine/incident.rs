@@ -6,22 +6,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::alert::AlertKey;
 use super::histogram::{Labels, place};
+use super::names::{self, AlertName, Names, Places};
 use super::notification::{AlertFacts, HeldBack, Moves, Notification, Reason};
 use super::route::{Destination, Hold};
 use super::rule::{Stage, Urgency};
-use super::stable_hash;
 use super::thread::{Concern, Level, Listener, News};
 use super::time::Timestamp;
 
-/// The key of the incident that tells that the source is out of sight. No journey can have this name.
-pub const SOURCE_INCIDENT: &str = "slowburn:source";
+/// The key of the incident that tells that the source is out of sight.
+pub const SOURCE_INCIDENT: &str = names::SOURCE;
 
 /// An incident from its first alert to its last.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IncidentRecord {
     /// Journey and grouping labels; the same for every incident of them.
     pub key: String,
@@ -38,11 +38,12 @@ pub struct IncidentRecord {
     /// Rules of SLOs that took part.
     pub alerts: usize,
     /// Why nobody is told of what stands of it, if all of that is held back.
+    #[serde(default)]
     pub held: Option<Hold>,
 }
 
 /// What stands in for the identity of an incident: whose it is and who cares.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     pub key: String,
     pub journey: Option<String>,
@@ -61,7 +62,7 @@ pub struct Standing {
 }
 
 /// One open incident.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
     pub identity: Identity,
     pub record: IncidentRecord,
@@ -71,6 +72,17 @@ pub struct Incident {
     listeners: BTreeMap<usize, Listener>,
     /// For the incident of the source.
     pub detail: Option<String>,
+}
+
+/// An open incident by names alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IncidentMemory {
+    pub identity: Identity,
+    pub record: IncidentRecord,
+    members: Vec<AlertName>,
+    /// By receiver.
+    listeners: BTreeMap<String, Listener<AlertName>>,
+    detail: Option<String>,
 }
 
 impl Incident {
@@ -91,8 +103,8 @@ impl Incident {
     }
 
     /// Takes the alerts that stand at `now` and decides what to tell whom. `facts` describes alerts as they stand or
-    /// last stood, worst first. Returns the notifications, and counts those that were held back and the alerts that
-    /// joined without making it worse.
+    /// last stood, worst first. Returns the notifications, which have no ids yet, and counts those that were held back and
+    /// the alerts that joined without making it worse.
     pub fn update(
         &mut self,
         now: Timestamp,
@@ -159,7 +171,6 @@ impl Incident {
     }
 
     fn notification(&self, now: Timestamp, receiver: usize, news: &News, alerts: Vec<AlertFacts>) -> Notification {
-        let key = &self.identity.key;
         let reason = match news.reason {
             Reason::Opened if self.identity.journey.is_none() => Reason::Blind,
             reason => reason,
@@ -167,11 +178,11 @@ impl Incident {
         let pages = alerts.iter().filter(|alert| news.leaves_some && alert.urgency == Urgency::Page);
         let began_at = pages.map(|alert| alert.breached_at).min();
         let mut notification = Notification {
-            id: format!("sb-{:032x}", stable_hash(&[key, &receiver.to_string(), reason.as_str(), &now.to_string()])),
+            id: String::new(),
             at: now,
             receiver,
             reason,
-            incident: key.clone(),
+            incident: self.identity.key.clone(),
             journey: self.identity.journey.clone(),
             owner: self.identity.owner.clone(),
             runbook: self.identity.runbook.clone(),
@@ -197,9 +208,8 @@ impl Incident {
     /// Goes on under another configuration. A receiver that is gone hears nothing any more.
     pub fn renumber(&mut self, moves: &Moves) {
         self.members = self.members.iter().filter_map(|key| moves.alert(*key)).collect();
-        let listeners = std::mem::take(&mut self.listeners).into_iter().filter_map(|(receiver, mut listener)| {
-            listener.renumber(moves);
-            Some((moves.receivers[receiver]?, listener))
+        let listeners = std::mem::take(&mut self.listeners).into_iter().filter_map(|(receiver, listener)| {
+            Some((moves.receivers[receiver]?, listener.map(&|key| moves.alert(*key))))
         });
         self.listeners = listeners.collect();
     }
@@ -208,6 +218,36 @@ impl Incident {
     pub fn rewind(&mut self, now: Timestamp) {
         self.record.opened_at = self.record.opened_at.min(now);
         self.listeners.values_mut().for_each(|listener| listener.rewind(now));
+    }
+
+    /// What is to be remembered of it. Receivers and rules without a name are of no configuration any more.
+    pub fn remember(&self, names: &Names<'_>) -> IncidentMemory {
+        let listeners = self.listeners.iter();
+        let named = listeners.filter_map(|(to, listener)| {
+            Some(((names.receiver)(*to)?, listener.clone().map(&|alert| names.alert(*alert))))
+        });
+        IncidentMemory {
+            identity: self.identity.clone(),
+            record: self.record.clone(),
+            members: self.members.iter().filter_map(|alert| names.alert(*alert)).collect(),
+            listeners: named.collect(),
+            detail: self.detail.clone(),
+        }
+    }
+
+    /// The incident as it was remembered. A receiver that is gone hears nothing any more.
+    pub fn recall(memory: IncidentMemory, places: &Places) -> Self {
+        let IncidentMemory { identity, record, members, listeners, detail } = memory;
+        let placed = listeners.into_iter().filter_map(|(receiver, listener)| {
+            Some((*places.receivers.get(&receiver)?, listener.map(&|name| places.alert(name))))
+        });
+        Self {
+            identity,
+            record,
+            members: members.iter().filter_map(|name| places.alert(name)).collect(),
+            listeners: placed.collect(),
+            detail,
+        }
     }
 
     pub fn members(&self) -> &BTreeSet<AlertKey> {

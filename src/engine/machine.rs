@@ -12,8 +12,11 @@
 mod bind;
 mod hold;
 mod reload;
+mod remember;
 mod rewind;
 mod tell;
+
+pub use self::remember::Restored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use super::alert::{AlertKey, AlertRecord, RuleState};
 use super::counter::{Counter, LOOKBACK, RETURN_WITHIN, Seen};
 use super::histogram::{Labels, SeriesId, Snapshot};
 use super::incident::{Incident, IncidentRecord};
+use super::memory::Missed;
 use super::notification::{HeldBack, Notification};
 use super::outbox::{Delivery, Outbox};
 use super::rule::{Limit, Rule, Schedule};
@@ -32,13 +36,15 @@ use super::spec::{Outcome, Spec};
 use super::stage::Verdict;
 use super::time::Timestamp;
 use hold::Holds;
+use remember::Remembered;
 
 /// What happened in the world. Absence of data is an input, never a zero.
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
     /// The source answered for `slot`: count it in and evaluate.
     Polled { slot: Timestamp, snapshot: &'a Snapshot },
-    /// What the source had for a slot that passed before: count it in, evaluate nothing.
+    /// What the source had for a slot that passed before: count it in. If the engine evaluated before it and not since
+    /// (it was not running, or blind), alerts begin and end with it; who is told what waits for the next poll.
     Backfilled { slot: Timestamp, snapshot: &'a Snapshot },
     /// The source did not answer for `slot`; `why` is free of secrets.
     PollFailed { slot: Timestamp, why: &'a str },
@@ -165,18 +171,9 @@ pub struct Engine {
     /// Another configuration came, which incidents know nothing of yet.
     incidents_stale: bool,
     pub(super) holds: Holds,
+    /// `None` for a driver that keeps nothing.
+    remembered: Option<Box<Remembered>>,
     reports: Vec<Report>,
-}
-
-/// Slots without a full evaluation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Missed {
-    /// Slots that were not evaluated at all.
-    pub slots: u64,
-    /// Slots evaluated on an answer that may be incomplete.
-    pub partial: u64,
-    /// How often the wall clock was set back, so that slots came again.
-    pub clock_set_back: u64,
 }
 
 impl Engine {
@@ -213,6 +210,7 @@ impl Engine {
             evaluations: 0,
             incidents_stale: false,
             holds: Holds::default(),
+            remembered: None,
             reports: Vec::new(),
             spec,
         };
@@ -248,20 +246,16 @@ impl Engine {
     pub fn step(&mut self, now: Timestamp, input: Input<'_>) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
-            Input::Polled { slot, snapshot } => {
-                if self.newest_slot.is_none_or(|newest| slot > newest) {
-                    self.note_due(slot);
-                    self.count_in(slot, snapshot);
-                    self.evaluate(slot, snapshot.partial, &mut effects);
-                }
+            Input::Polled { slot, .. } | Input::Backfilled { slot, .. }
+                if self.newest_slot.is_some_and(|newest| slot <= newest) => {}
+            Input::Polled { slot, snapshot } if self.evaluated_slot.is_none_or(|evaluated| slot > evaluated) => {
+                self.note_due(slot);
+                self.count_in(slot, snapshot);
+                self.evaluate(slot, snapshot.partial, &mut effects);
             }
-            Input::Backfilled { slot, snapshot } => {
-                if self.newest_slot.is_none_or(|newest| slot > newest) {
-                    self.count_in(slot, snapshot);
-                    for index in 0..self.slos.len() {
-                        self.close_slot(index, slot, snapshot.partial);
-                    }
-                }
+            // A slot that was evaluated before a restart counts once.
+            Input::Polled { slot, snapshot } | Input::Backfilled { slot, snapshot } => {
+                self.backfill(slot, snapshot, &mut effects);
             }
             Input::PollFailed { slot, why } => self.poll_failed(slot, why, &mut effects),
             Input::Settled { id, outcome } => self.outbox.settle(now, id, outcome.clone()),
@@ -321,10 +315,33 @@ impl Engine {
         (slo.sight != before && !(steady(slo.sight) && steady(before))).then_some(before)
     }
 
+    /// Counts a slot in that passed before. One that nobody evaluated is evaluated now, in its turn: so a breach that
+    /// began while nobody looked has its true start, and a recovery its true end. Telling waits for the next poll.
+    fn backfill(&mut self, slot: Timestamp, snapshot: &Snapshot, effects: &mut Vec<Effect>) {
+        self.count_in(slot, snapshot);
+        if self.evaluated_slot.is_some_and(|evaluated| slot > evaluated) {
+            self.incidents_stale |= self.evaluate_rules(slot, snapshot.partial, effects);
+            return;
+        }
+        for index in 0..self.slos.len() {
+            self.close_slot(index, slot, snapshot.partial);
+        }
+    }
+
     fn evaluate(&mut self, slot: Timestamp, partial: bool, effects: &mut Vec<Effect>) {
-        self.missed.partial += u64::from(partial);
         self.last_answer = Some(slot);
         let held_otherwise = self.look_at_holds(slot);
+        let changed = self.evaluate_rules(slot, partial, effects);
+        self.look_after_source(slot, effects);
+        let stale = std::mem::take(&mut self.incidents_stale);
+        if changed || stale || held_otherwise || self.incidents.values().any(|incident| incident.repeat_due(slot)) {
+            self.update_incidents(slot, effects);
+        }
+    }
+
+    /// Evaluates what is due in a slot that was counted in. Returns whether an alert changed.
+    fn evaluate_rules(&mut self, slot: Timestamp, partial: bool, effects: &mut Vec<Effect>) -> bool {
+        self.missed.partial += u64::from(partial);
         self.note_due_schedules(slot);
         let mut changed = false;
         // One SLO after the other, so that each one's memory is fetched once.
@@ -341,11 +358,7 @@ impl Engine {
             }
         }
         self.evaluated_slot = Some(slot);
-        self.look_after_source(slot, effects);
-        let stale = std::mem::take(&mut self.incidents_stale);
-        if changed || stale || held_otherwise || self.incidents.values().any(|incident| incident.repeat_due(slot)) {
-            self.update_incidents(slot, effects);
-        }
+        changed
     }
 
     fn note_due_schedules(&mut self, slot: Timestamp) {
@@ -365,25 +378,28 @@ impl Engine {
         let plan = &self.plans[slo.template][key.rule];
         let state = &mut self.rules[key.slo][key.rule];
         let may_clear = matches!(slo.sight, Sight::Ok | Sight::Idle);
-        if may_clear && state.is_quiet() && plan.is_clearly_under(slo) {
+        let was_quiet = state.is_quiet();
+        if may_clear && was_quiet && plan.is_clearly_under(slo) {
             self.evaluations += 1;
             return false;
         }
         let spec = &self.spec.slos[slo.template];
         let rule = &spec.rules[key.rule];
         let number = slot.slot_number(self.spec.interval);
-        if !may_clear && (slo.sight != Sight::Partial || !slo.is_present(number)) {
-            state.skip();
+        let seen = may_clear || slo.sight == Sight::Partial && slo.is_present(number);
+        let measured = seen.then(|| slo.measure(spec, rule, plan.windows));
+        let Some(measured) = measured.filter(|measured| plan.is_covered(measured.short)) else {
+            if let (true, Some(remembered)) = (state.skip(), &mut self.remembered) {
+                remembered.touch_rule(key);
+            }
             return false;
-        }
-        let measured = slo.measure(spec, rule, plan.windows);
-        if !plan.is_covered(measured.short) {
-            state.skip();
-            return false;
-        }
+        };
         self.evaluations += 1;
         let identity = || (spec.journey.clone(), spec.layer.clone(), slo.labels.clone());
         let (verdict, change) = state.evaluate(slot, rule, &measured, may_clear, identity);
+        if let (false, Some(remembered)) = (was_quiet && state.is_quiet(), &mut self.remembered) {
+            remembered.touch_rule(key);
+        }
         match verdict {
             Verdict::Quiet => {}
             Verdict::NotConsecutive => self.held_back.not_consecutive += 1,
@@ -410,8 +426,12 @@ impl Engine {
         for slo in &mut self.slos {
             slo.see(Sight::Blind, slot);
         }
-        for state in self.rules.iter_mut().flatten() {
-            state.skip();
+        for (slo, rules) in self.rules.iter_mut().enumerate() {
+            for (rule, state) in rules.iter_mut().enumerate() {
+                if let (true, Some(remembered)) = (state.skip(), &mut self.remembered) {
+                    remembered.touch_rule(AlertKey { slo, rule });
+                }
+            }
         }
         let held_otherwise = self.look_at_holds(slot);
         if self.failed_in_a_row >= self.spec.blind_after {

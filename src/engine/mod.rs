@@ -5,6 +5,8 @@
 //!
 //! The files stand in the order of the flow, each using only earlier ones.
 
+pub mod exact;
+
 pub mod time;
 
 pub mod histogram;
@@ -37,11 +39,15 @@ pub mod thread;
 
 pub mod digest;
 
+pub mod names;
+
 pub mod incident;
 
 pub mod spec;
 
 pub mod outbox;
+
+pub mod memory;
 
 pub mod machine;
 

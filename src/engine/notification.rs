@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::alert::AlertKey;
 use super::histogram::{Labels, place};
 use super::route::Hold;
 use super::rule::{Limit, Stage, Urgency};
+use super::stable_hash;
 use super::time::{Duration, Timestamp};
 
 /// Why a notification is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
     Opened,
@@ -28,7 +29,8 @@ pub enum Reason {
 }
 
 /// Why something that passed a threshold was not told, counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HeldBack {
     /// Evaluations over a threshold whose `consecutive` was not reached yet.
     pub not_consecutive: u64,
@@ -58,13 +60,14 @@ impl HeldBack {
 }
 
 /// A message for one receiver.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notification {
     /// Constant over retries, unique among all notifications of a daemon's life.
     pub id: String,
     /// The slot at which it was decided.
     pub at: Timestamp,
-    /// Index into [`super::Spec::receivers`].
+    /// Index into [`super::Spec::receivers`]. Not written down: another configuration has other indices.
+    #[serde(skip)]
     pub receiver: usize,
     pub reason: Reason,
     /// The incident's stable key.
@@ -93,7 +96,7 @@ pub struct Notification {
 }
 
 /// Many incidents in one message.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Digest {
     pub kind: DigestKind,
     /// Worst first, at most [`super::digest::MAX_DIGEST_ENTRIES`].
@@ -104,7 +107,7 @@ pub struct Digest {
     pub open: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DigestKind {
     /// More at once than the receiver takes one by one.
@@ -114,7 +117,7 @@ pub enum DigestKind {
 }
 
 /// What a digest says of one incident: its newest state.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DigestEntry {
     /// The incident's stable key.
     pub incident: String,
@@ -135,9 +138,10 @@ pub struct DigestEntry {
 }
 
 /// An alert as it stood when a notification was decided.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertFacts {
-    /// Index into [`super::Spec::slos`].
+    /// Index into [`super::Spec::slos`]. Not written down either.
+    #[serde(skip)]
     pub slo: usize,
     pub layer: Option<String>,
     /// The values of the SLO's `by` labels.
@@ -147,6 +151,7 @@ pub struct AlertFacts {
     pub urgency: Urgency,
     pub stage: Stage,
     /// Share of the rule's limit in use: 1 is the critical threshold by default.
+    #[serde(with = "super::exact")]
     pub usage: f64,
     /// First evaluation of the breach.
     pub breached_at: Timestamp,
@@ -154,24 +159,33 @@ pub struct AlertFacts {
     /// Set when the alert has ended.
     pub ended_at: Option<Timestamp>,
     /// Burn rate over the rule's long window (the short one for a rule with one window).
+    #[serde(with = "super::exact")]
     pub burn_long: f64,
+    #[serde(with = "super::exact")]
     pub burn_short: f64,
     /// Requests, and those over the latency budget, in the rule's long window.
+    #[serde(with = "super::exact")]
     pub events: f64,
+    #[serde(with = "super::exact")]
     pub bad_events: f64,
     /// Share of the slow requests of all of the incident's layers in that window that are this layer's.
+    #[serde(with = "super::exact")]
     pub share_of_slow: f64,
     /// p50, p95 and p99 in seconds over the shortest long window of a rule, at most ten minutes; `None` without traffic
     /// or without all bounds.
+    #[serde(with = "super::exact::three")]
     pub quantiles_s: Option<[f64; 3]>,
+    #[serde(with = "super::exact")]
     pub budget_s: f64,
     pub objective_ppm: u32,
     pub period: Duration,
     /// Share of the period's error budget that is left; negative once overspent.
+    #[serde(with = "super::exact")]
     pub budget_remaining: f64,
     /// Until the budget is gone at the short window's burn rate; `None` if it is not burning or gone.
     pub exhausted_in: Option<Duration>,
     /// Share of the period that was seen at all.
+    #[serde(with = "super::exact")]
     pub period_coverage: f64,
 }
 
@@ -218,6 +232,14 @@ impl Reason {
 }
 
 impl Notification {
+    /// Gives [`Notification::id`]: the same decision for the same receiver has the same one. Slots come again after the
+    /// clock was set back, ids must not.
+    pub fn identify(&mut self, receiver: &str, clock_set_back: u64) {
+        let (at, times) = (self.at.to_string(), clock_set_back.to_string());
+        let hash = stable_hash(&[&self.incident, receiver, self.reason.as_str(), &at, &times]);
+        self.id = format!("sb-{hash:032x}");
+    }
+
     /// Writes [`Notification::summary`] from the other fields.
     pub fn summarize(&mut self) {
         if let Some(digest) = &self.digest {

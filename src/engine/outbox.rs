@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::names::Places;
 use super::notification::{Moves, Notification, Reason};
 use super::stable_hash;
 use super::time::{Duration, Timestamp};
@@ -34,7 +35,7 @@ pub struct Delivery {
 }
 
 /// A notification that a receiver refused for good.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub at: Timestamp,
     pub receiver: String,
@@ -46,13 +47,15 @@ pub struct DeadLetter {
 #[derive(Debug, Clone)]
 struct Item {
     notification: Arc<Notification>,
+    /// Ascends with every decision: the order of those of one slot.
+    number: u64,
     attempt: u32,
     not_before: Timestamp,
     in_flight: bool,
 }
 
 /// Counts of one receiver's deliveries.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryCounts {
     pub delivered: u64,
     pub retried: u64,
@@ -81,17 +84,39 @@ pub struct Outbox {
     specs: Vec<ReceiverSpec>,
     receivers: Vec<Receiver>,
     dead_letters: VecDeque<DeadLetter>,
+    /// How many decisions were taken in.
+    pushed: u64,
+    /// Ascends with every change of what is to be remembered.
+    revision: u64,
+}
+
+/// A delivery that waits or is under way, by names alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pending {
+    pub receiver: String,
+    pub number: u64,
+    pub attempt: u32,
+    pub not_before: Timestamp,
+    pub notification: Arc<Notification>,
+}
+
+/// What is known of a receiver beside what waits for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReceiverMemory {
+    pub name: String,
+    pub counts: DeliveryCounts,
+    pub last_problem: Option<String>,
 }
 
 impl Outbox {
     pub fn new(specs: Vec<ReceiverSpec>) -> Self {
         let receivers = specs.iter().map(|_| Receiver::default()).collect();
-        Self { specs, receivers, dead_letters: VecDeque::new() }
+        Self { specs, receivers, dead_letters: VecDeque::new(), pushed: 0, revision: 0 }
     }
 
     /// The same deliveries for another configuration; those for receivers that are gone are dropped.
     pub fn renumbered(self, specs: Vec<ReceiverSpec>, moves: &Moves) -> Self {
-        let mut outbox = Self { dead_letters: self.dead_letters, ..Self::new(specs) };
+        let mut outbox = Self { dead_letters: self.dead_letters, pushed: self.pushed, ..Self::new(specs) };
         for (index, mut receiver) in self.receivers.into_iter().enumerate() {
             let Some(moved) = moves.receivers[index] else { continue };
             for item in receiver.queues.values_mut().flatten() {
@@ -113,6 +138,7 @@ impl Outbox {
 
     /// Takes a decision in. What waits for the same receiver and incident and is stale now gives way to it.
     pub fn push(&mut self, now: Timestamp, mut notification: Notification) {
+        self.revision += 1;
         let index = notification.receiver;
         let receiver = &mut self.receivers[index];
         let queue = receiver.queues.entry(notification.incident.clone()).or_default();
@@ -137,7 +163,9 @@ impl Outbox {
             }
         }
         receiver.counts.coalesced += (before - queue.len()) as u64;
-        queue.push_back(Item { notification: Arc::new(notification), attempt: 0, not_before: now, in_flight: false });
+        self.pushed += 1;
+        let (notification, number) = (Arc::new(notification), self.pushed);
+        queue.push_back(Item { notification, number, attempt: 0, not_before: now, in_flight: false });
         if self.pending(index) > MAX_PENDING {
             self.give_way(now, index);
         }
@@ -187,6 +215,7 @@ impl Outbox {
     /// Takes the end of a send. Unknown ids are ignored: their delivery was given up meanwhile.
     pub fn settle(&mut self, now: Timestamp, id: &str, outcome: Outcome) {
         let Some((index, incident)) = self.find(id) else { return };
+        self.revision += 1;
         let receiver = &mut self.receivers[index];
         let Some(queue) = receiver.queues.get_mut(&incident) else { return };
         let Some(item) = queue.front_mut() else { return };
@@ -249,13 +278,64 @@ impl Outbox {
         let Some(fallback) = spec.fallback else { return };
         let note = format!("receiver '{}' refused this: {why}", spec.name);
         let detail = refused.detail.as_ref().map_or(note.clone(), |detail| format!("{detail}; {note}"));
-        let id = format!("sb-{:032x}", stable_hash(&[&refused.id, "fallback", &fallback.to_string()]));
+        let id = format!("sb-{:032x}", stable_hash(&[&refused.id, "fallback", &self.specs[fallback].name]));
         self.push(now, Notification { id, receiver: fallback, detail: Some(detail), ..refused.clone() });
     }
 
     /// Deliveries waiting or under way for a receiver.
     pub fn pending(&self, receiver: usize) -> usize {
         self.receivers[receiver].queues.values().map(VecDeque::len).sum()
+    }
+
+    /// Changes whenever what is to be remembered does.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Everything that waits or is under way, with its id.
+    pub fn waiting(&self) -> impl Iterator<Item = (&str, Pending)> {
+        let receivers = self.specs.iter().zip(&self.receivers);
+        receivers.flat_map(|(spec, receiver)| {
+            receiver.queues.values().flatten().map(|item| {
+                let Item { notification, number, attempt, not_before, .. } = item.clone();
+                let receiver = spec.name.clone();
+                (item.notification.id.as_str(), Pending { receiver, number, attempt, not_before, notification })
+            })
+        })
+    }
+
+    /// What is to be remembered of each receiver.
+    pub fn receivers(&self) -> impl Iterator<Item = ReceiverMemory> {
+        self.specs.iter().zip(&self.receivers).map(|(spec, receiver)| ReceiverMemory {
+            name: spec.name.clone(),
+            counts: receiver.counts.clone(),
+            last_problem: receiver.last_problem.clone(),
+        })
+    }
+
+    /// Takes in what was remembered. A send that was under way may have arrived or not, so it is due again, under the
+    /// same id. What waited for a receiver that is gone is dropped.
+    pub fn restore(
+        &mut self,
+        mut pending: Vec<Pending>,
+        receivers: Vec<ReceiverMemory>,
+        dead_letters: Vec<DeadLetter>,
+        places: &Places,
+    ) {
+        pending.sort_by_key(|item| item.number);
+        for Pending { receiver, number, attempt, not_before, notification } in pending {
+            let Some(notification) = places.notification(&receiver, &notification).map(Arc::new) else { continue };
+            self.pushed = self.pushed.max(number);
+            let queue = self.receivers[notification.receiver].queues.entry(notification.incident.clone()).or_default();
+            queue.push_back(Item { notification, number, attempt, not_before, in_flight: false });
+        }
+        for ReceiverMemory { name, counts, last_problem } in receivers {
+            if let Some(receiver) = places.receivers.get(&name) {
+                self.receivers[*receiver].counts = counts;
+                self.receivers[*receiver].last_problem = last_problem;
+            }
+        }
+        self.dead_letters = dead_letters.into();
     }
 
     pub fn counts(&self, receiver: usize) -> &DeliveryCounts {

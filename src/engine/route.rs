@@ -1,6 +1,6 @@
 //! The routing tree: which receivers hear of an alert with these labels.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Route {
 
 /// `label` must have one of these values, or, negated, none of them; a label that is not there is empty. Labels are
 /// `stage`, `urgency`, `journey`, `layer`, `tier`, `owner`, `rule`, the user's own and those of `by`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matcher {
     pub label: String,
     pub any_of: Vec<String>,
@@ -30,7 +30,7 @@ pub struct Matcher {
 }
 
 /// Why nobody is told of an alert that stands; the most deliberate first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hold {
     Silenced,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::time::{Calendar, Duration};
 
 /// How quickly a human must look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Urgency {
     Ticket,
@@ -15,7 +15,7 @@ pub enum Urgency {
 }
 
 /// How far a rule's usage has come. Ordered: critical is worse than warning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     Warning,
@@ -23,7 +23,7 @@ pub enum Stage {
 }
 
 /// What a rule holds a layer to.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// `min(burn(long), burn(short)) / factor`.
@@ -73,6 +73,16 @@ pub struct Rule {
 }
 
 impl Limit {
+    /// The word the user writes for this kind of limit.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Limit::BurnRate { .. } => "burn_rate",
+            Limit::BudgetConsumed { .. } => "budget_consumed",
+            Limit::Exhaustion { .. } => "exhaustion",
+            Limit::Latency { .. } => "latency",
+        }
+    }
+
     /// The window whose recovery counts: it decides `min_coverage` and the default of `clear_after`.
     /// `None` for a limit on the whole period.
     pub fn short_window(&self) -> Option<Duration> {

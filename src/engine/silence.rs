@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::route::Matcher;
 use super::time::{Duration, Timestamp};
@@ -19,7 +19,7 @@ pub const MAX_TEXT_BYTES: usize = 1000;
 pub const KEEP_FOR: Duration = Duration::from_days(5);
 
 /// Nobody is told of alerts that match all of `matchers`, in `[starts_at, ends_at)`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silence {
     pub id: String,
     pub matchers: Vec<Matcher>,
@@ -124,6 +124,11 @@ impl Silences {
     /// Whether one that is active matches.
     pub fn hold<'a>(&self, label: &dyn Fn(&str) -> Option<&'a str>) -> bool {
         self.by_id.values().any(|known| known.is_active && known.silence.matches(label))
+    }
+
+    /// Takes in what was remembered, whatever it is.
+    pub fn restore(&mut self, silence: Silence) {
+        self.by_id.insert(silence.id.clone(), Known { silence, is_active: false });
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Silence> {

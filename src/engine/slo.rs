@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::histogram::Labels;
 use super::rule::{Limit, Rule};
@@ -25,7 +25,7 @@ const GOOD: usize = 0;
 const TOTAL: usize = 1;
 
 /// What is known of an SLO at the newest slot. Only `Ok` and `Idle` may lower a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sight {
     /// Measured, with requests.

@@ -4,6 +4,8 @@
 //! stayed under the threshold less `hysteresis` for `clear_after`. Evaluations that could not be made change nothing,
 //! except that a recovery which was not watched throughout starts its `clear_after` anew.
 
+use serde::{Deserialize, Serialize};
+
 use super::rule::{Rule, Stage};
 use super::time::Timestamp;
 
@@ -33,7 +35,7 @@ pub enum Verdict {
     Changed,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Holding {
     /// Evaluations in a row at or over the threshold.
     streak: u32,
@@ -45,7 +47,7 @@ struct Holding {
 }
 
 /// The state of one rule on one SLO.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageMachine {
     warning: Holding,
     critical: Holding,
@@ -99,10 +101,10 @@ impl StageMachine {
         }
     }
 
-    /// Takes note that an evaluation was due but could not be made.
-    pub fn skip(&mut self) {
-        self.warning.clear_since = None;
-        self.critical.clear_since = None;
+    /// Takes note that an evaluation was due but could not be made. Returns whether that changed anything.
+    pub fn skip(&mut self) -> bool {
+        let watched = [&mut self.warning, &mut self.critical].map(|holding| holding.clear_since.take());
+        watched.iter().any(Option::is_some)
     }
 
     /// Goes on at `now` though the clock was set back: what lies in the future is of now, and a recovery is watched
@@ -190,7 +192,7 @@ mod tests {
             let now = Timestamp::from_unix_s(30 * i as i64);
             match evidence {
                 Some(evidence) => assert_eq!(machine.evaluate(now, rule, *evidence), *verdict, "evaluation {i}"),
-                None => machine.skip(),
+                None => drop(machine.skip()),
             }
             assert_eq!(machine.stage(), *stage, "after evaluation {i}");
         }

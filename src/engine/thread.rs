@@ -6,8 +6,10 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::alert::AlertKey;
-use super::notification::{Moves, Reason};
+use super::notification::Reason;
 use super::route::Hold;
 use super::rule::{Stage, Urgency};
 use super::time::{Duration, Timestamp};
@@ -38,9 +40,9 @@ pub struct News {
     pub leaves_some: bool,
 }
 
-#[derive(Debug, Clone)]
-struct Thread {
-    alerts: BTreeSet<AlertKey>,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Thread<A: Ord> {
+    alerts: BTreeSet<A>,
     /// The level the receiver knows of, or the lower one it has come to since.
     told: Level,
     worst: Level,
@@ -52,18 +54,32 @@ struct Thread {
 }
 
 /// The thread as it would be were nothing held back.
-#[derive(Debug, Clone)]
-struct Unheld {
-    thread: Option<Thread>,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Unheld<A: Ord> {
+    thread: Option<Thread<A>>,
     hold: Hold,
 }
 
-/// One receiver's thread of one incident.
-#[derive(Debug, Clone, Default)]
-pub struct Listener {
-    heard: Option<Thread>,
+/// One receiver's thread of one incident. Alerts are known by `A`: by their keys, or, to be remembered, by their names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listener<A: Ord = AlertKey> {
+    heard: Option<Thread<A>>,
     /// While, and only while, something is held.
-    unheld: Option<Unheld>,
+    unheld: Option<Unheld<A>>,
+}
+
+impl<A: Ord> Default for Listener<A> {
+    fn default() -> Self {
+        Self { heard: None, unheld: None }
+    }
+}
+
+impl<A: Ord> Listener<A> {
+    /// The same with alerts known by something else; those that are not known by it are left out.
+    pub fn map<B: Ord>(self, to: &dyn Fn(&A) -> Option<B>) -> Listener<B> {
+        let unheld = self.unheld.map(|Unheld { thread, hold }| Unheld { thread: thread.map(|it| it.map(to)), hold });
+        Listener { heard: self.heard.map(|thread| thread.map(to)), unheld }
+    }
 }
 
 impl Listener {
@@ -108,21 +124,22 @@ impl Listener {
         }
     }
 
-    fn threads_mut(&mut self) -> impl Iterator<Item = &mut Thread> {
+    fn threads_mut(&mut self) -> impl Iterator<Item = &mut Thread<AlertKey>> {
         let unheld = self.unheld.as_mut().and_then(|unheld| unheld.thread.as_mut());
         self.heard.iter_mut().chain(unheld)
     }
+}
 
-    /// Goes on under another configuration.
-    pub fn renumber(&mut self, moves: &Moves) {
-        for thread in self.threads_mut() {
-            thread.alerts = thread.alerts.iter().filter_map(|key| moves.alert(*key)).collect();
-        }
+impl<A: Ord> Thread<A> {
+    fn map<B: Ord>(self, to: &dyn Fn(&A) -> Option<B>) -> Thread<B> {
+        let Thread { alerts, told, worst, began_at, last_told_at, repeat_interval, is_held } = self;
+        let alerts = alerts.iter().filter_map(to).collect();
+        Thread { alerts, told, worst, began_at, last_told_at, repeat_interval, is_held }
     }
 }
 
-impl Thread {
-    fn advance(kept: &mut Option<Thread>, now: Timestamp, alerts: &[Concern]) -> Vec<News> {
+impl Thread<AlertKey> {
+    fn advance(kept: &mut Option<Self>, now: Timestamp, alerts: &[Concern]) -> Vec<News> {
         let mut news = Vec::new();
         if let Some(mut over) = kept.take_if(|thread| thread.is_over(alerts)) {
             // What stands on is told anew, and is no part of what is over.

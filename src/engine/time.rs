@@ -11,8 +11,9 @@
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
+use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -211,6 +212,86 @@ impl Serialize for Duration {
     }
 }
 
+/// Text that is not what this program writes for an instant or a length of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotATime;
+
+impl fmt::Display for NotATime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a time as slowburn writes it")
+    }
+}
+
+/// Reads what [`Timestamp`]'s `Display` writes, and nothing else: years from 0 to 9999, UTC.
+impl FromStr for Timestamp {
+    type Err = NotATime;
+
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        let shape = |c: char| if c.is_ascii_digit() { '0' } else { c };
+        let is_instant = ["0000-00-00T00:00:00Z", "0000-00-00T00:00:00.000Z"]
+            .iter()
+            .any(|form| text.len() == form.len() && text.chars().map(shape).eq(form.chars()));
+        let number = |from: usize, to: usize| text.get(from..to).and_then(|digits| digits.parse::<i64>().ok());
+        let read = || {
+            let days = days_from_civil(number(0, 4)?, number(5, 7)?, number(8, 10)?);
+            let s = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
+            Some(days * DAY_MS + s * 1000 + number(20, 23).unwrap_or(0))
+        };
+        let read = if is_instant { read() } else { None };
+        // A thirtieth of February would come out as another day.
+        let read = read.map(Self::from_unix_ms).filter(|at| at.to_string() == text);
+        read.ok_or(NotATime)
+    }
+}
+
+/// Reads what [`Duration`]'s `Display` writes, and nothing else.
+impl FromStr for Duration {
+    type Err = NotATime;
+
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        let mut rest = text;
+        let mut total_ms = 0_i64;
+        while !rest.is_empty() {
+            let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+            let (number, tail) = rest.split_at(digits);
+            let unit = tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
+            let unit_ms = match &tail[..unit] {
+                "d" => DAY_MS,
+                "h" => 3_600_000,
+                "m" => 60_000,
+                "s" => 1000,
+                "ms" => 1,
+                _ => return Err(NotATime),
+            };
+            let ms = number.parse::<i64>().ok().and_then(|number| number.checked_mul(unit_ms)).ok_or(NotATime)?;
+            total_ms = total_ms.checked_add(ms).ok_or(NotATime)?;
+            rest = &tail[unit..];
+        }
+        Some(Self::from_ms(total_ms)).filter(|read| read.to_string() == text).ok_or(NotATime)
+    }
+}
+
+/// The inverse of [`civil_from_days`], from the same source.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let yoe = year.rem_euclid(400);
+    let doy = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
 /// A schedule that only the calendar knows: cron expressions, working hours. The engine asks, `config` answers.
 pub trait Calendar: fmt::Debug + Send + Sync {
     /// The first occurrence after `after`, if there is one.
@@ -250,6 +331,23 @@ mod tests {
         fn dates_agree_with_chrono(unix_s in -62_000_000_000i64..250_000_000_000) {
             let expected = chrono::DateTime::from_timestamp(unix_s, 0).unwrap().format("%Y-%m-%dT%H:%M:%SZ").to_string();
             prop_assert_eq!(Timestamp::from_unix_s(unix_s).to_string(), expected);
+        }
+
+        #[test]
+        fn what_is_written_is_read_again(unix_ms in -62_000_000_000_000i64..250_000_000_000_000, ms in 0i64..i64::MAX) {
+            let (at, length) = (Timestamp::from_unix_ms(unix_ms), Duration::from_ms(ms));
+            prop_assert_eq!(at.to_string().parse(), Ok(at));
+            prop_assert_eq!(length.to_string().parse(), Ok(length));
+        }
+
+        #[test]
+        fn nothing_else_is(text in "[-0-9TZ:.dhms]{0,24}") {
+            if let Ok(at) = text.parse::<Timestamp>() {
+                prop_assert_eq!(at.to_string(), text.clone());
+            }
+            if let Ok(length) = text.parse::<Duration>() {
+                prop_assert_eq!(length.to_string(), text);
+            }
         }
 
         #[test]

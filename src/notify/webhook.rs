@@ -13,6 +13,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use crate::engine::exact;
 use crate::engine::histogram::Labels;
 use crate::engine::notification::{AlertFacts, DigestEntry, Notification};
 use crate::engine::time::Timestamp;
@@ -230,9 +231,20 @@ fn facts(notification: &Notification) -> Value {
         alerts.truncate(MAX_ALERTS);
         for fields in alerts.iter_mut().filter_map(Value::as_object_mut) {
             fields.remove("slo");
+            let numbers = fields.iter_mut().filter(|(name, _)| !matches!(name.as_str(), "layer" | "rule"));
+            numbers.for_each(|(_, value)| only_numbers(value));
         }
     }
     facts
+}
+
+/// What JSON has no number for is nothing to a receiver, as everywhere else in JSON.
+fn only_numbers(value: &mut Value) {
+    match value {
+        Value::String(word) if exact::is_no_number(word) => *value = Value::Null,
+        Value::Array(values) => values.iter_mut().for_each(only_numbers),
+        _ => {}
+    }
 }
 
 /// Bounds every string but links, which are useless when cut.

@@ -9,7 +9,7 @@ use crate::engine::Spec;
 use crate::engine::alert::AlertRecord;
 use crate::engine::histogram::Labels;
 use crate::engine::incident::IncidentRecord;
-use crate::engine::machine::Missed;
+use crate::engine::memory::Missed;
 use crate::engine::notification::{HeldBack, Notification, Reason};
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::Timestamp;

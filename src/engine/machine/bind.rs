@@ -144,6 +144,7 @@ impl Engine {
     }
 
     fn replace_instance(&mut self, slo: usize, labels: Labels) {
+        self.forget_rules(slo);
         let old = &self.slos[slo];
         let template = old.template;
         self.instances[template].remove(&old.labels);

@@ -50,6 +50,10 @@ impl Engine {
         self.evaluated_slot = old.evaluated_slot;
         self.due_slot = old.due_slot;
         self.incidents_stale = true;
+        self.remembered = old.remembered.take();
+        if let Some(remembered) = &mut self.remembered {
+            remembered.start_anew();
+        }
         if self.spec.interval != old.spec.interval {
             self.forget_windows();
         }

@@ -26,6 +26,9 @@ impl Engine {
         self.holds.forget_hours();
         self.outbox.rewind(by);
         self.missed.clock_set_back += 1;
+        if let Some(remembered) = &mut self.remembered {
+            remembered.start_anew();
+        }
         by_slots
     }
 }

@@ -10,7 +10,6 @@ use crate::engine::incident::{Identity, Incident, SOURCE_INCIDENT, Standing, inc
 use crate::engine::notification::AlertFacts;
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::slo::{Sight, Windows};
-use crate::engine::stable_hash;
 use crate::engine::thread::Level;
 use crate::engine::time::Timestamp;
 
@@ -45,20 +44,30 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         let fresh = incident.members().is_empty();
+        let before = self.remembered.is_some().then(|| incident.clone());
         let mut held_back = self.held_back;
         let notifications = incident.update(slot, alerts, &|keys| self.facts(keys), &mut held_back);
         self.held_back = held_back;
         if fresh || incident.record.resolved_at.is_some() {
             effects.push(Effect::Incident(incident.record.clone()));
         }
+        if let Some(before) = before.filter(|before| before != incident) {
+            self.note_incident(&before, incident);
+        }
         for mut notification in notifications {
-            // Slots come again after the clock was set back; ids must not.
-            if self.missed.clock_set_back > 0 {
-                let parts = [notification.id.as_str(), &self.missed.clock_set_back.to_string()];
-                notification.id = format!("sb-{:032x}", stable_hash(&parts));
-            }
+            notification.identify(&self.spec.receivers[notification.receiver].name, self.missed.clock_set_back);
             effects.push(Effect::Notify(Arc::new(notification.clone())));
             self.outbox.push(slot, notification);
+        }
+    }
+
+    /// Notes that an incident is not what it was. Once it is over, the last of its alerts' records may go, too.
+    fn note_incident(&mut self, before: &Incident, incident: &Incident) {
+        let Some(remembered) = &mut self.remembered else { return };
+        remembered.touch_incident(&incident.identity.key);
+        if incident.record.resolved_at.is_some() {
+            let members = before.members().iter().filter(|key| **key != AlertKey::SOURCE);
+            members.for_each(|key| remembered.touch_rule(*key));
         }
     }
 
@@ -107,7 +116,11 @@ impl Engine {
     fn facts(&self, keys: &BTreeSet<AlertKey>) -> Vec<AlertFacts> {
         let mut facts: Vec<AlertFacts> = keys.iter().filter_map(|key| self.alert_facts(*key)).collect();
         let rank = |alert: &AlertFacts| (alert.ended_at.is_none(), alert.stage, alert.urgency);
-        facts.sort_by(|a, b| rank(b).cmp(&rank(a)).then(b.usage.total_cmp(&a.usage)).then(a.layer.cmp(&b.layer)));
+        facts.sort_by(|a, b| {
+            let worse = rank(b).cmp(&rank(a)).then(b.usage.total_cmp(&a.usage));
+            // Instances may stand in any order, rules stand as they were written.
+            worse.then_with(|| a.layer.cmp(&b.layer)).then_with(|| a.labels.cmp(&b.labels))
+        });
         facts
     }
 
@@ -213,6 +226,9 @@ impl Engine {
         });
         if why.is_some() {
             incident.detail = why;
+            if let Some(remembered) = &mut self.remembered {
+                remembered.touch_incident(SOURCE_INCIDENT);
+            }
         }
         let standing: Vec<Standing> = standing.into_iter().collect();
         self.update_incident(slot, &mut incident, &standing, effects);
