@@ -47,6 +47,7 @@ pub use self::diagnostic::Diagnostics;
 pub use self::env::Env;
 pub use self::load::{Loaded, load, load_texts, load_with_process_env};
 pub use self::server::{Access, Server, ServerTls};
+pub use self::yaml::texts_at;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -18,6 +18,23 @@ const MAX_NODES: usize = 200_000;
 /// The most text in a file, in bytes, counted in the same way.
 const MAX_TEXT_BYTES: usize = 8 << 20;
 
+/// The plain values in the map at `path` of somebody else's file; none where there is no such map, `None` if it cannot
+/// be read.
+pub fn texts_at(text: &str, path: &[&str]) -> Option<Vec<(String, String)>> {
+    let mut node = parse(text, 0, &mut Vec::new())?;
+    let entries = |node| if let Kind::Map(entries) = node { entries } else { Vec::new() };
+    for name in path {
+        let found = entries(node.kind).into_iter().find(|(key, _)| key.name == *name);
+        let Some((_, child)) = found else { return Some(Vec::new()) };
+        node = child;
+    }
+    let text = |(key, value): (Key, Node)| match value.kind {
+        Kind::Scalar(scalar) => Some((key.name, scalar.text)),
+        _ => None,
+    };
+    Some(entries(node.kind).into_iter().filter_map(text).collect())
+}
+
 /// A value and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct Node {

@@ -29,11 +29,15 @@ pub enum SourceError {
     Truncated(String),
     #[error("the answer is not JSON: {0}")]
     NotJson(String),
+    #[error("the answer is not the protobuf it should be: {0}")]
+    Protobuf(String),
     /// JSON, but not what this call answers: a matrix for a vector, a number for a string.
     #[error("the answer has the wrong shape: {0}")]
     WrongShape(String),
     #[error("the answer is larger than {limit_bytes} bytes; ask for less or raise max_response_bytes")]
     TooLarge { limit_bytes: usize },
+    #[error("{slots} slots in one slice; at most {limit}")]
+    TooManySlots { slots: usize, limit: usize },
     /// The request could not even be made.
     #[error("the request cannot be made: {0}")]
     Request(String),
@@ -77,8 +81,10 @@ impl SourceError {
             SourceError::Redirect { .. } => "redirect",
             SourceError::Truncated(_) => "truncated",
             SourceError::NotJson(_) => "not_json",
+            SourceError::Protobuf(_) => "not_protobuf",
             SourceError::WrongShape(_) => "wrong_shape",
             SourceError::TooLarge { .. } => "too_large",
+            SourceError::TooManySlots { .. } => "too_many_slots",
             SourceError::Request(_) => "request",
             SourceError::ContentType(_) => "content_type",
             SourceError::Exposition(_) => "exposition",

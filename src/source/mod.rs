@@ -16,9 +16,21 @@ pub mod scrape;
 
 pub mod probe;
 
+pub mod sampler;
+
+pub mod xor;
+
 mod body;
 
+mod chunks;
+
+mod columns;
+
 mod gather;
+
+mod history;
+
+mod needed;
 
 mod series;
 

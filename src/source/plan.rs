@@ -86,6 +86,22 @@ impl MetricRequest {
         self.merged.iter().map(|merged| merged.promql(&bucket, matcher)).collect()
     }
 
+    /// The same as lists of matchers, `__name__` among them; `le` narrows them to these values unless it is empty.
+    pub fn matchers(&self, le: &BTreeSet<String>) -> Vec<Vec<LabelMatcher>> {
+        let matcher = |name: &str, op, value| LabelMatcher { name: name.to_owned(), op, value, regex: None };
+        let one = |name: &str, values: &BTreeSet<String>| match values.first() {
+            Some(value) if values.len() == 1 => matcher(name, MatchOp::Equal, value.clone()),
+            _ => matcher(name, MatchOp::Regex, alternatives(values.iter().map(String::as_str))),
+        };
+        let matchers = |merged: &Merged| {
+            let metric = matcher("__name__", MatchOp::Equal, format!("{}_bucket", self.metric));
+            let equal = merged.alternatives.iter().map(|(name, values)| one(name, values));
+            let le = (!le.is_empty()).then(|| one("le", le));
+            [metric].into_iter().chain(equal).chain(merged.others.iter().cloned()).chain(le).collect()
+        };
+        self.merged.iter().map(matchers).collect()
+    }
+
     /// The PromQL for the metric itself, without `_bucket`: where a native histogram would be.
     pub fn query_native(&self) -> String {
         let selectors: Vec<String> = self.merged.iter().map(|merged| merged.promql(&self.metric, "")).collect();
@@ -102,8 +118,13 @@ impl MetricRequest {
 
 /// A matcher for any of these values, for [`MetricRequest::query`].
 pub fn any_of<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> String {
-    let alternatives: Vec<String> = values.into_iter().map(regex::escape).collect();
-    format!("{name}=~{}", quote(&alternatives.join("|")))
+    format!("{name}=~{}", quote(&alternatives(values)))
+}
+
+/// The regular expression of any of these values.
+fn alternatives<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+    let values: Vec<String> = values.into_iter().map(regex::escape).collect();
+    values.join("|")
 }
 
 /// Sorts the selectors of one metric into shapes.

@@ -5,15 +5,22 @@
 
 mod answer;
 
-mod columns;
-
 mod history;
 
 mod probe;
 
+mod remote;
+
 mod slices;
 
+mod survey;
+
 use std::sync::Arc;
+
+use prost::bytes::Bytes;
+use reqwest::RequestBuilder;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::clock::Deadline;
 use crate::config;
@@ -21,13 +28,15 @@ use crate::engine::histogram::Poll;
 use crate::engine::time::{Duration, Timestamp};
 
 use self::answer::{Notes, Shape, VectorRow};
+use self::remote::Remote;
 use super::body;
 use super::error::{SourceError, quote};
 use super::gather::gather;
+pub use super::history::{Detail, History, HistorySeries};
 use super::plan::{MetricRequest, Plan};
 use super::series::{Bounded, PollBuilder};
 
-pub use self::history::{Detail, History, HistorySeries, MAX_SLOTS, slots_per_slice};
+pub use self::history::{MAX_SLOTS, slots_per_slice};
 pub use self::slices::Slices;
 
 /// More series than this of one metric are left out, and the answer counts as partial.
@@ -46,6 +55,7 @@ pub struct Prometheus {
     max_response_bytes: usize,
     max_series: usize,
     interval: Option<Duration>,
+    remote: Arc<Remote>,
 }
 
 impl Prometheus {
@@ -59,6 +69,7 @@ impl Prometheus {
             max_response_bytes: config.max_response_bytes,
             max_series: MAX_SERIES,
             interval: None,
+            remote: Arc::default(),
         })
     }
 
@@ -123,12 +134,37 @@ impl Prometheus {
         T: Send + 'static,
         F: Fn(&[u8]) -> Result<T, SourceError> + Clone + Send + 'static,
     {
+        let request = |left: Duration| {
+            // Thanos: rather an error than half an answer, and raw samples only.
+            let always = [
+                ("timeout", format!("{}ms", left.ms())),
+                ("partial_response", "false".to_owned()),
+                ("max_source_resolution", "0s".to_owned()),
+            ];
+            let form: Vec<&(&str, String)> = form.iter().chain(&always).collect();
+            self.client.post(format!("{}/api/v1/{call}", self.url)).form(&form)
+        };
+        self.ask_with(request, deadline, move |_, body| decode(&body)).await
+    }
+
+    /// Sends what `request` makes of the time left and decodes the answer's type and body; tries again while the error
+    /// may pass and time is left.
+    async fn ask_with<T, F>(
+        &self,
+        request: impl Fn(Duration) -> RequestBuilder,
+        deadline: Deadline,
+        decode: F,
+    ) -> Result<T, SourceError>
+    where
+        T: Send + 'static,
+        F: Fn(&str, Bytes) -> Result<T, SourceError> + Clone + Send + 'static,
+    {
         // What the last attempt met says more than that the time is over.
         let mut failure = SourceError::Timeout(deadline.length());
         let mut backoff = FIRST_BACKOFF;
         for attempt in 1.. {
             let left = deadline.remaining();
-            let tried = tokio::time::timeout(left.to_std(), self.attempt(call, &form, left, decode.clone())).await;
+            let tried = tokio::time::timeout(left.to_std(), self.attempt(request(left), decode.clone())).await;
             match tried {
                 Err(_elapsed) => break,
                 Ok(Err(error)) if error.is_transient() && attempt < ATTEMPTS && deadline.remaining() > backoff => {
@@ -142,32 +178,33 @@ impl Prometheus {
         Err(failure)
     }
 
-    async fn attempt<T, F>(
-        &self,
-        call: &str,
-        form: &[(&'static str, String)],
-        left: Duration,
-        decode: F,
-    ) -> Result<T, SourceError>
+    async fn attempt<T, F>(&self, request: RequestBuilder, decode: F) -> Result<T, SourceError>
     where
         T: Send + 'static,
-        F: Fn(&[u8]) -> Result<T, SourceError> + Send + 'static,
+        F: Fn(&str, Bytes) -> Result<T, SourceError> + Send + 'static,
     {
-        // Thanos: rather an error than half an answer, and raw samples only.
-        let always = [
-            ("timeout", format!("{}ms", left.ms())),
-            ("partial_response", "false".to_owned()),
-            ("max_source_resolution", "0s".to_owned()),
-        ];
-        let form: Vec<&(&str, String)> = form.iter().chain(&always).collect();
-        let request = self.client.post(format!("{}/api/v1/{call}", self.url)).form(&form);
         let answer = body::fetch(request, self.max_response_bytes).await?;
         if !(200..300).contains(&answer.status) {
             return Err(refused(answer.status, &answer.body));
         }
         // Decoding hundreds of megabytes must not hold up the other tasks.
-        let decoded = tokio::task::spawn_blocking(move || decode(&answer.body)).await;
+        let decoded = tokio::task::spawn_blocking(move || decode(&answer.content_type, answer.body.into())).await;
         decoded.unwrap_or_else(|_panicked| Err(SourceError::decoder()))
+    }
+
+    /// What `/api/v1/status/WHAT` says; `None` if the server has no such thing: only Prometheus itself has them all.
+    async fn status<T: DeserializeOwned>(&self, what: &str, deadline: Deadline) -> Result<Option<T>, SourceError> {
+        #[derive(Deserialize)]
+        struct Answer<T> {
+            data: T,
+        }
+        let request = self.client.get(format!("{}/api/v1/status/{what}", self.url));
+        let asked = tokio::time::timeout(deadline.remaining().to_std(), body::fetch(request, self.max_response_bytes));
+        let answer = asked.await.map_err(|_elapsed| SourceError::Timeout(deadline.length()))??;
+        match answer.status {
+            500.. => Err(refused(answer.status, &answer.body)),
+            _ => Ok(serde_json::from_slice(&answer.body).ok().map(|Answer { data }| data)),
+        }
     }
 }
 

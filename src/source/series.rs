@@ -39,7 +39,7 @@ impl Warnings {
 /// that sort first.
 pub(super) struct Bounded<K, V> {
     series: BTreeMap<K, V>,
-    limit: usize,
+    pub limit: usize,
     /// Whether any had to go.
     pub overflowed: bool,
 }

@@ -19,6 +19,7 @@ mod notify_test;
 mod oracle;
 mod quality;
 mod real;
+mod remote_read;
 mod replay;
 mod same_decisions;
 mod server;

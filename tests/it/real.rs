@@ -32,11 +32,16 @@ pub struct Series {
 impl Prometheus {
     /// Starts a server with this configuration file.
     pub fn start(config_yaml: &str) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), config_yaml)
+        Self::start_in(tempfile::tempdir().unwrap(), config_yaml, &[])
     }
 
     /// Starts a server that scrapes nothing and whose database holds this OpenMetrics text, timestamps and all.
     pub fn with_history(openmetrics: &str) -> Self {
+        Self::with_history_and(openmetrics, "global: {}\n", &[])
+    }
+
+    /// The same with a configuration file and further flags.
+    pub fn with_history_and(openmetrics: &str, config_yaml: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (text, data) = (folder.path().join("history.om"), folder.path().join("data"));
         fs::write(&text, openmetrics).unwrap();
@@ -48,7 +53,7 @@ impl Prometheus {
             .expect("promtool is installed");
         assert!(promtool.status.success(), "promtool: {}", String::from_utf8_lossy(&promtool.stderr));
         fs::remove_file(text).unwrap();
-        Self::start_in(folder, "global: {}\n")
+        Self::start_in(folder, config_yaml, flags)
     }
 
     pub fn url(&self) -> String {
@@ -75,12 +80,12 @@ impl Prometheus {
         rows.map(series).collect()
     }
 
-    fn start_in(folder: tempfile::TempDir, config_yaml: &str) -> Self {
+    fn start_in(folder: tempfile::TempDir, config_yaml: &str, flags: &[&str]) -> Self {
         fs::write(folder.path().join("prometheus.yml"), config_yaml).unwrap();
         // Between finding a free port and using it somebody else may take it; then the server stops at once.
         for _ in 0..3 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut process = launch(folder.path(), port);
+            let mut process = launch(folder.path(), port, flags);
             if is_ready(&mut process, port) {
                 return Self { process, port, folder };
             }
@@ -101,12 +106,13 @@ impl Drop for Prometheus {
     }
 }
 
-fn launch(folder: &Path, port: u16) -> Child {
+fn launch(folder: &Path, port: u16, flags: &[&str]) -> Child {
     Command::new("prometheus")
         .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
         .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
         .args(["--storage.tsdb.retention.time=10y", "--query.max-samples=500000000", "--log.level=warn"])
+        .args(flags)
         .stdout(Stdio::null())
         .stderr(File::create(folder.join("log")).unwrap())
         .stdin(Stdio::null())

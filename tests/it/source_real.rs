@@ -9,11 +9,11 @@ use slowburn::source::prometheus::{Detail, History, Prometheus, Slices, slots_pe
 use crate::real;
 use crate::source::{SLOT, plan, prometheus};
 
-const STEP: Duration = Duration::from_secs(30);
-const SPAN: Duration = Duration::from_hours(2);
-const DEADLINE: Duration = Duration::from_secs(20);
+pub const STEP: Duration = Duration::from_secs(30);
+pub const SPAN: Duration = Duration::from_hours(2);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 /// Edge is selected by two SLOs that cannot be merged; the worker's budget lies between two bounds.
-const SLOS: [(&str, f64); 6] = [
+pub const SLOS: [(&str, f64); 6] = [
     ("m{layer=\"edge\"}", 0.1),
     ("m{layer=\"database\"}", 0.5),
     ("m{layer=~\"work.*\"}", 0.3),
@@ -49,7 +49,7 @@ impl Series<'_> {
 }
 
 /// Two hours with a reset, a gap, series that come and go, bounds that change, and a bound that is spelled anew.
-fn openmetrics() -> String {
+pub fn openmetrics() -> String {
     let old = ["0.1", "0.25", "0.5", "1", "+Inf"];
     let new = ["0.1", "0.2", "0.4", "1", "+Inf"];
     let series = |name, labels, bounds, from, to, reset| Series { name, labels, bounds, from, to, reset };
@@ -75,10 +75,10 @@ fn openmetrics() -> String {
     lines.join("\n") + "\n# EOF\n"
 }
 
-type Row = (usize, Labels, Vec<f64>, Vec<f64>);
+pub type Row = (usize, Labels, Vec<f64>, Vec<f64>);
 
 /// What `history` says that a poll at `slot` would have seen.
-fn at(history: &History, slot: usize) -> Vec<Row> {
+pub fn at(history: &History, slot: usize) -> Vec<Row> {
     let rows = history.series.iter().map(|series| {
         let width = series.bounds.len();
         (series.slo, series.labels.clone(), series.bounds.to_vec(), series.counts[slot * width..][..width].to_vec())
@@ -86,7 +86,7 @@ fn at(history: &History, slot: usize) -> Vec<Row> {
     rows.filter(|(_, _, _, counts)| !counts[0].is_nan()).collect()
 }
 
-async fn polled(source: &Prometheus, at: Timestamp) -> Vec<Row> {
+pub async fn polled(source: &Prometheus, at: Timestamp) -> Vec<Row> {
     let poll = source.poll(at, DEADLINE).await.unwrap();
     assert!(!poll.partial);
     poll.series.into_iter().map(|(slo, h)| (slo, h.labels, h.bounds.to_vec(), h.counts)).collect()

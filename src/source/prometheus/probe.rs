@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::clock::Deadline;
 use crate::config::units::duration;
 use crate::engine::time::{Duration, Timestamp};
-use crate::source::body;
 use crate::source::error::SourceError;
 use crate::source::plan::MetricRequest;
 use crate::source::probe::Probe;
@@ -60,14 +59,7 @@ impl Prometheus {
         struct RuntimeInfo {
             storage_retention: String,
         }
-        #[derive(serde::Deserialize)]
-        struct Answer {
-            data: RuntimeInfo,
-        }
-        let request = self.client.get(format!("{}/api/v1/status/runtimeinfo", self.url));
-        let asked = tokio::time::timeout(deadline.remaining().to_std(), body::fetch(request, self.max_response_bytes));
-        let answer = asked.await.ok()?.ok()?;
-        let Answer { data } = serde_json::from_slice(&answer.body).ok()?;
+        let data = self.status::<RuntimeInfo>("runtimeinfo", deadline).await.ok()??;
         // `15d`, `512MB`, or `15d or 512MB`.
         data.storage_retention.split(" or ").find_map(|bound| duration(bound).ok())
     }

@@ -1,27 +1,24 @@
-//! A range query's points put into columns: one slot a row, one bound a column, with the flaws a poll would find.
+//! Buckets' runs of counts put side by side: one slot a row, one bound a column, with the flaws a poll would find.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::histogram::Flaw;
-use crate::engine::time::{Duration, Timestamp};
+
+use super::sampler::Run;
 
 /// Sets of bounds that one series may have within a slice; slots with further ones are flawed.
 const MAX_LAYOUTS: usize = 16;
 /// Stands in a cell whose value was given and cannot be a count; NaN stands for "not given".
 const FLAWED: f64 = f64::NEG_INFINITY;
 
-/// The slots of a slice.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Grid {
-    pub from: Timestamp,
-    pub step: Duration,
-    pub slots: usize,
+/// One bucket's counts under its bound in seconds.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub bound: f64,
+    pub run: Run,
 }
-
-/// One bucket's `(slot, count)` pairs under its bound in seconds.
-pub(super) type Column = (f64, Vec<(u32, f64)>);
 
 /// The slots of a series that had one and the same set of bounds.
 #[derive(Debug, PartialEq)]
@@ -44,23 +41,15 @@ pub(super) struct Table {
 #[derive(Debug, PartialEq)]
 pub(super) struct OutOfRoom;
 
-impl Grid {
-    pub fn last(&self) -> Timestamp {
-        self.from + Duration::from_ms(self.step.ms() * (self.slots as i64 - 1))
-    }
-
-    /// The slot at `unix_s`, or `None` if there is none.
-    pub fn slot(&self, unix_s: f64) -> Option<u32> {
-        let since = ((unix_s * 1000.0).round() as i64).saturating_sub(self.from.unix_ms());
-        let slot = usize::try_from(since / self.step.ms()).ok()?;
-        (since >= 0 && since % self.step.ms() == 0 && slot < self.slots).then_some(slot as u32)
-    }
-}
-
 /// Puts one series' columns side by side, taking what it allocates for good from `room`, in cells.
 pub(super) fn tabulate(columns: Vec<Column>, slots: usize, room: &mut usize) -> Result<Table, OutOfRoom> {
     let mut table = Table::default();
-    let (bounds, cells) = dense(columns, slots, *room, &mut table.flaw)?;
+    let (bounds, mut cells) = dense(columns, slots, *room, &mut table.flaw)?;
+    if settle(&bounds, &mut cells) {
+        *room = room.checked_sub(cells.len()).ok_or(OutOfRoom)?;
+        table.layouts.push(Layout { bounds: bounds.into(), counts: cells });
+        return Ok(table);
+    }
     let mut layouts: BTreeMap<Vec<bool>, Layout> = BTreeMap::new();
     let mut present = vec![false; bounds.len()];
     for (slot, row) in cells.chunks_exact(bounds.len().max(1)).enumerate() {
@@ -96,8 +85,8 @@ fn dense(
     room: usize,
     first_flaw: &mut Option<Flaw>,
 ) -> Result<(Vec<f64>, Vec<f64>), OutOfRoom> {
-    columns.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut bounds: Vec<f64> = columns.iter().map(|(bound, _)| *bound).collect();
+    columns.sort_by(|a, b| a.bound.total_cmp(&b.bound));
+    let mut bounds: Vec<f64> = columns.iter().map(|column| column.bound).collect();
     bounds.dedup();
     let width = bounds.len();
     if width.saturating_mul(slots) > room {
@@ -105,11 +94,11 @@ fn dense(
     }
     let mut cells = vec![f64::NAN; width * slots];
     let mut column = 0;
-    for (bound, points) in columns {
+    for Column { bound, run } in columns {
         while bounds[column] != bound && column + 1 < width {
             column += 1;
         }
-        for (slot, count) in points {
+        for (slot, count) in run.points() {
             let cell = &mut cells[slot as usize * width + column];
             let flaw = match count {
                 _ if !cell.is_nan() => Flaw::EqualBounds(bound),
@@ -125,6 +114,35 @@ fn dense(
         }
     }
     Ok((bounds, cells))
+}
+
+/// Makes the cells final where they are, if they are what they nearly always are: every slot has all bounds or none,
+/// and no flaw. Returns whether they were; if not, nothing changed.
+fn settle(bounds: &[f64], cells: &mut [f64]) -> bool {
+    if bounds.iter().any(|bound| bound.is_nan()) || bounds.last() != Some(&f64::INFINITY) {
+        return false;
+    }
+    let mut some = false;
+    for row in cells.chunks_exact(bounds.len()) {
+        let absent = row.iter().filter(|count| count.is_nan()).count();
+        some |= absent == 0;
+        if (absent != 0 && absent != row.len()) || row.contains(&FLAWED) {
+            return false;
+        }
+    }
+    if some {
+        cells.chunks_exact_mut(bounds.len()).for_each(raise);
+    }
+    some
+}
+
+/// A count below that of a lower bound is raised to it, as a poll does. NaN throughout stays that.
+fn raise(row: &mut [f64]) {
+    let mut below = row[0];
+    for count in row {
+        below = if *count < below { below } else { *count };
+        *count = below;
+    }
 }
 
 /// What [`crate::engine::histogram::Histogram::from_buckets`] would object to in this row.
@@ -151,14 +169,11 @@ impl Layout {
         Ok(Self { bounds, counts: vec![f64::NAN; cells] })
     }
 
-    /// A count below that of a lower bound is raised to it, as a poll does.
     fn put(&mut self, slot: usize, counts: impl Iterator<Item = f64>) {
         let width = self.bounds.len();
-        let mut below = 0.0_f64;
-        for (cell, count) in self.counts[slot * width..][..width].iter_mut().zip(counts) {
-            below = below.max(count);
-            *cell = below;
-        }
+        let row = &mut self.counts[slot * width..][..width];
+        row.iter_mut().zip(counts).for_each(|(cell, count)| *cell = count);
+        raise(row);
     }
 }
 
@@ -180,11 +195,17 @@ mod tests {
         rows.filter(|(_, counts)| counts.iter().any(|count| !count.is_nan())).collect()
     }
 
+    fn column(bound: f64, points: impl IntoIterator<Item = (u32, f64)>) -> Column {
+        Column { bound, run: points.into_iter().collect() }
+    }
+
     fn any_columns() -> impl Strategy<Value = Vec<Column>> {
         let bound = prop::sample::select(vec![0.1, 0.25, 0.5, 1.0, f64::INFINITY, f64::INFINITY, f64::NAN, -0.0, 0.0]);
         let count = prop_oneof![20 => (0..9u32).prop_map(f64::from), 1 => Just(f64::NAN), 1 => Just(-1.0), 1 => Just(f64::INFINITY)];
         let points = prop::collection::btree_map(0..SLOTS as u32, count, 0..=SLOTS);
-        prop::collection::vec((bound, points.prop_map(|points| points.into_iter().collect())), 0..6)
+        // Rarely all there, or the plain case would never be seen.
+        let points = prop_oneof![1 => points, 1 => Just((0..SLOTS as u32).map(|slot| (slot, 3.0)).collect())];
+        prop::collection::vec((bound, points).prop_map(|(bound, points)| column(bound, points)), 0..6)
     }
 
     proptest! {
@@ -193,9 +214,9 @@ mod tests {
             let table = tabulate(columns.clone(), SLOTS, &mut 1_000_000).unwrap();
             let mut flawed = 0;
             for slot in 0..SLOTS {
-                let at = |points: &[(u32, f64)]| points.iter().find(|(at, _)| *at == slot as u32).map(|(_, count)| *count);
+                let at = |run: &Run| run.points().find(|(at, _)| *at == slot as u32).map(|(_, count)| count);
                 let buckets: Vec<(f64, f64)> =
-                    columns.iter().filter_map(|(bound, points)| Some((*bound, at(points)?))).collect();
+                    columns.iter().filter_map(|column| Some((column.bound, at(&column.run)?))).collect();
                 let absent = buckets.is_empty();
                 let expected = Histogram::from_buckets(Labels::new(), buckets).ok();
                 flawed += usize::from(!absent && expected.is_none());
@@ -209,22 +230,15 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_whatever_the_answer_says() {
-        let sparse = |bound: f64| (bound, vec![(0, 1.0)]);
+        let sparse = |bound: f64| column(bound, [(0, 1.0)]);
         assert!(matches!(tabulate(vec![sparse(f64::INFINITY)], 10_000, &mut 9_999), Err(OutOfRoom)));
         let mut room = 25_000;
         assert!(tabulate(vec![sparse(f64::INFINITY)], 10_000, &mut room).is_ok());
         assert_eq!(room, 15_000);
         // Every slot another set of bounds.
-        let changing: Vec<Column> = (0..40).map(|n| (f64::from(n), vec![(n, 1.0)])).collect();
-        let all = (f64::INFINITY, (0..40).map(|slot| (slot, 1.0)).collect());
+        let changing: Vec<Column> = (0..40).map(|n| column(f64::from(n), [(n, 1.0)])).collect();
+        let all = column(f64::INFINITY, (0..40).map(|slot| (slot, 1.0)));
         let table = tabulate([changing, vec![all]].concat(), 40, &mut 1_000_000).unwrap();
         assert_eq!((table.layouts.len(), table.flawed_slots.len()), (MAX_LAYOUTS, 40 - MAX_LAYOUTS));
-    }
-
-    #[test]
-    fn only_the_slots_that_were_asked_for_exist() {
-        let grid = Grid { from: Timestamp::from_unix_s(60), step: Duration::from_secs(30), slots: 3 };
-        let slots = [60.0, 90.0, 119.9996, 120.0, 150.0, 30.0, 75.0, f64::NAN, 1e300, -1e300].map(|s| grid.slot(s));
-        assert_eq!(slots, [Some(0), Some(1), Some(2), Some(2), None, None, None, None, None, None]);
     }
 }

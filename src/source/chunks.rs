@@ -1,0 +1,274 @@
+//! Series as chunks in frames: what remote read streams, and what a recording holds on disk.
+//!
+//! A frame is its length, a checksum and a message with some series' chunks; a series too long for one frame goes on in
+//! the next. Nothing here trusts the bytes: whatever is cut or damaged is an error, never a made-up sample.
+//!
+//! Source: Prometheus' `prompb/types.proto` and `remote.proto`, and `storage/remote/chunked.go` for the frames.
+
+use std::collections::BTreeSet;
+
+use prost::Message;
+use prost::bytes::{Buf, Bytes};
+
+use crate::engine::histogram::Labels;
+
+use super::error::SourceError;
+use super::sampler::{Grid, Lookback, Run, Sampler};
+use super::xor;
+
+/// The encoding of chunks that hold floats; the others hold native histograms.
+pub(super) const XOR: i32 = 1;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ChunkedReadResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub chunked_series: Vec<ChunkedSeries>,
+    #[prost(int64, tag = "2")]
+    pub query_index: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ChunkedSeries {
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    pub chunks: Vec<Chunk>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Label {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Chunk {
+    #[prost(int64, tag = "1")]
+    pub min_time_ms: i64,
+    #[prost(int64, tag = "2")]
+    pub max_time_ms: i64,
+    #[prost(int32, tag = "3")]
+    pub encoding: i32,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub data: Bytes,
+}
+
+/// One bucket of a series, put into slots.
+#[derive(Debug)]
+pub(super) struct Read {
+    /// Without `__name__` and `le`.
+    pub labels: Labels,
+    /// The upper bound in seconds; NaN if there is no number.
+    pub bound: f64,
+    pub run: Run,
+}
+
+/// What the chunks held.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// In the order of arrival; a series that two queries find comes once.
+    pub series: Vec<Read>,
+    /// Some chunks held native histograms and were left out.
+    pub native: bool,
+}
+
+/// Reads series out of messages, one after the other.
+pub(super) struct Collector {
+    grid: Grid,
+    lookback: Lookback,
+    /// How many more counts may be kept.
+    room: usize,
+    open: Option<(i64, Vec<Label>, Sampler)>,
+    seen: BTreeSet<Vec<(String, String)>>,
+    answer: Answer,
+}
+
+/// More counts than allowed.
+#[derive(Debug, PartialEq)]
+pub(super) struct OutOfRoom;
+
+/// What keeps a message from being taken in.
+#[derive(Debug)]
+pub(super) enum Refused {
+    OutOfRoom,
+    Broken(xor::Broken),
+}
+
+impl Collector {
+    /// `room` is how many counts may be kept.
+    pub fn new(grid: Grid, lookback: Lookback, room: usize) -> Self {
+        Self { grid, lookback, room, open: None, seen: BTreeSet::new(), answer: Answer::default() }
+    }
+
+    pub fn take(&mut self, message: ChunkedReadResponse) -> Result<(), Refused> {
+        for series in message.chunked_series {
+            let goes_on = self
+                .open
+                .as_ref()
+                .is_some_and(|(query, labels, _)| *query == message.query_index && *labels == series.labels);
+            if !goes_on {
+                self.close().map_err(|OutOfRoom| Refused::OutOfRoom)?;
+                self.open = Some((message.query_index, series.labels, Sampler::new(self.grid, self.lookback)));
+            }
+            let Some((_, _, sampler)) = &mut self.open else { continue };
+            for chunk in series.chunks {
+                if chunk.encoding != XOR {
+                    self.answer.native = true;
+                    continue;
+                }
+                xor::decode(&chunk.data, |unix_ms, value| sampler.push(unix_ms, value)).map_err(Refused::Broken)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn finish(mut self) -> Result<Answer, OutOfRoom> {
+        self.close()?;
+        Ok(self.answer)
+    }
+
+    fn close(&mut self) -> Result<(), OutOfRoom> {
+        let Some((_, labels, sampler)) = self.open.take() else { return Ok(()) };
+        let run = sampler.finish();
+        if run.is_empty() {
+            return Ok(());
+        }
+        self.room = self.room.checked_sub(run.cells()).ok_or(OutOfRoom)?;
+        let labels: Vec<(String, String)> = labels.into_iter().map(|label| (label.name, label.value)).collect();
+        if self.seen.insert(labels.clone()) {
+            let mut labels: Labels = labels.into_iter().collect();
+            labels.remove("__name__");
+            let bound = labels.remove("le").and_then(|le| le.parse().ok()).unwrap_or(f64::NAN);
+            self.answer.series.push(Read { labels, bound, run });
+        }
+        Ok(())
+    }
+}
+
+/// Takes the next frame off the front and reads its message; `None` at the end.
+pub(super) fn next_message(rest: &mut Bytes) -> Result<Option<ChunkedReadResponse>, SourceError> {
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let cut = || SourceError::Truncated("the stream of chunks ends inside a frame".into());
+    let length = prost::decode_length_delimiter(&mut *rest).map_err(|_| cut())?;
+    if rest.len() < 4 || rest.len() - 4 < length {
+        return Err(cut());
+    }
+    let checksum = rest.get_u32();
+    let frame = rest.split_to(length);
+    if crc32c::crc32c(&frame) != checksum {
+        return Err(SourceError::Truncated("a frame's checksum is wrong".into()));
+    }
+    let message = ChunkedReadResponse::decode(frame).map_err(|error| SourceError::Protobuf(error.to_string()))?;
+    Ok(Some(message))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::engine::time::{Duration, Timestamp};
+    use crate::source::xor::tests::encode;
+
+    pub(in crate::source) fn frame(message: &ChunkedReadResponse) -> Vec<u8> {
+        let body = message.encode_to_vec();
+        let mut bytes = Vec::new();
+        prost::encode_length_delimiter(body.len(), &mut bytes).unwrap();
+        bytes.extend(crc32c::crc32c(&body).to_be_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    pub(in crate::source) fn series(
+        query: i64,
+        labels: &[(&str, &str)],
+        samples: &[(i64, f64)],
+    ) -> ChunkedReadResponse {
+        let label = |(name, value): &(&str, &str)| Label { name: (*name).into(), value: (*value).into() };
+        let chunk = Chunk {
+            min_time_ms: samples[0].0,
+            max_time_ms: samples[samples.len() - 1].0,
+            encoding: XOR,
+            data: encode(samples).into(),
+        };
+        let series = ChunkedSeries { labels: labels.iter().map(label).collect(), chunks: vec![chunk] };
+        ChunkedReadResponse { chunked_series: vec![series], query_index: query }
+    }
+
+    fn collector(room: usize) -> Collector {
+        let grid = Grid { from: Timestamp::from_unix_s(0), step: Duration::from_secs(60), slots: 5 };
+        Collector::new(grid, Lookback::default(), room)
+    }
+
+    const A: [(&str, &str); 3] = [("__name__", "m_bucket"), ("a", "x"), ("le", "0.1")];
+    const B: [(&str, &str); 3] = [("__name__", "m_bucket"), ("a", "y"), ("le", "+Inf")];
+
+    #[test]
+    fn series_go_on_over_frames_and_count_once() {
+        let mut bytes = Vec::new();
+        for message in [
+            series(0, &A, &[(0, 1.0), (60_000, 2.0)]),
+            series(0, &A, &[(120_000, 3.0)]),
+            series(0, &B, &[(60_000, 7.0)]),
+            series(1, &B, &[(60_000, 7.0)]),
+        ] {
+            bytes.extend(frame(&message));
+        }
+        let (mut collector, mut rest) = (collector(100), Bytes::from(bytes));
+        while let Some(message) = next_message(&mut rest).unwrap() {
+            collector.take(message).unwrap();
+        }
+        let answer = collector.finish().unwrap();
+        let found: Vec<_> = answer
+            .series
+            .iter()
+            .map(|read| (read.labels["a"].as_str(), read.bound, read.run.points().collect::<Vec<_>>()))
+            .collect();
+        let a = vec![(0, 1.0), (1, 2.0), (2, 3.0), (3, 3.0), (4, 3.0)];
+        let b = vec![(1, 7.0), (2, 7.0), (3, 7.0), (4, 7.0)];
+        assert_eq!(found, [("x", 0.1, a), ("y", f64::INFINITY, b)]);
+        assert!(!answer.native);
+    }
+
+    #[test]
+    fn damage_and_excess_are_told() {
+        let whole = frame(&series(0, &A, &[(0, 1.0), (60_000, 2.0)]));
+        let read = |bytes: &[u8]| next_message(&mut Bytes::copy_from_slice(bytes)).map_err(|error| error.kind());
+        assert!(read(&whole).unwrap().is_some());
+        assert!(read(&[]).unwrap().is_none());
+        for cut in 1..whole.len() {
+            assert_eq!(read(&whole[..cut]), Err("truncated"), "cut at {cut}");
+        }
+        // Whichever bit is wrong, the checksum or the length shows it.
+        for bit in 0..whole.len() * 8 {
+            let mut bad = whole.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(read(&bad).is_err(), "bit {bit}");
+        }
+        let mut nonsense = vec![3, 0, 0, 0, 0, 0xff, 0xff, 0xff];
+        let checksum = crc32c::crc32c(&nonsense[5..]).to_be_bytes();
+        nonsense[1..5].copy_from_slice(&checksum);
+        assert_eq!(read(&nonsense), Err("not_protobuf"));
+        // The chunk inside a sound frame may be cut too.
+        let mut message = series(0, &A, &[(0, 1.0), (60_000, 2.0)]);
+        message.chunked_series[0].chunks[0].data.truncate(12);
+        assert!(matches!(collector(100).take(message), Err(Refused::Broken(_))));
+        let mut small = collector(4);
+        small.take(series(0, &A, &[(0, 1.0)])).unwrap();
+        assert_eq!(small.finish().unwrap_err(), OutOfRoom);
+    }
+
+    #[test]
+    fn native_histograms_are_noticed_and_left_out() {
+        for encoding in [0, 2, 3, 99] {
+            let mut message = series(0, &A, &[(0, 1.0)]);
+            message.chunked_series[0].chunks[0].encoding = encoding;
+            let mut collector = collector(100);
+            collector.take(message).unwrap();
+            let answer = collector.finish().unwrap();
+            assert!(answer.native && answer.series.is_empty());
+        }
+    }
+}

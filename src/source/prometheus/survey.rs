@@ -1,0 +1,76 @@
+//! Which buckets a metric has in a range of time, and which of them the budgets need.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::clock::Deadline;
+use crate::engine::histogram::Labels;
+use crate::engine::time::{Duration, Timestamp};
+use crate::source::error::SourceError;
+use crate::source::history::HistorySeries;
+use crate::source::needed::needed;
+use crate::source::plan::Plan;
+use crate::source::series::Bounded;
+
+use super::answer::{self, Key, Metric, Shape};
+use super::{Prometheus, seconds};
+
+/// How far before a range a sample may lie that still counts at its start, at least.
+const LOOKBACK: Duration = Duration::from_minutes(15);
+
+/// What a metric has.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Sets of labels with `le`.
+    pub buckets: usize,
+    /// The `le` values, as written, that the budgets need.
+    pub needed: BTreeSet<String>,
+    /// All sets of labels without `le`, and the bounds in seconds that the budgets need of each.
+    pub series: BTreeMap<Labels, Vec<f64>>,
+}
+
+impl Survey {
+    /// Whether the series has all the bounds that its budgets need. It may not, where bounds came or went.
+    pub fn is_met_by(&self, series: &HistorySeries) -> bool {
+        let wanted = self.series.get(&series.labels);
+        wanted.is_none_or(|wanted| wanted.iter().all(|bound| series.bounds.contains(bound)))
+    }
+}
+
+impl Prometheus {
+    /// What the metric of request `index` has from `from`, less the lookback, to `to`.
+    pub(super) async fn survey(
+        &self,
+        index: usize,
+        from: Timestamp,
+        to: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Survey, SourceError> {
+        let lookback = self.lookback(deadline).await.length.max(LOOKBACK);
+        let selectors = self.plan.requests[index].selectors("").into_iter().map(|selector| ("match[]", selector));
+        let range = [("start", seconds(from - lookback)), ("end", seconds(to))];
+        let (plan, max_series) = (Arc::clone(&self.plan), self.max_series);
+        let decode = move |body: &[u8]| read_survey(body, &plan, index, max_series);
+        self.ask("series", selectors.chain(range).collect(), deadline, decode).await
+    }
+}
+
+fn read_survey(body: &[u8], plan: &Plan, index: usize, max_series: usize) -> Result<Survey, SourceError> {
+    let mut series: Bounded<Key, Vec<(f64, String)>> = Bounded::new(max_series);
+    answer::read(body, Shape::Plain, |metric: Metric| {
+        let bound = metric.bound();
+        if let Some(bounds) = series.entry(metric.labels) {
+            bounds.push((bound, metric.le.into_owned()));
+        }
+    })?;
+    let mut survey = Survey::default();
+    for (labels, bounds) in series.into_series() {
+        survey.buckets += bounds.len();
+        let labels = answer::owned(labels);
+        let budgets = plan.requests[index].assign(&labels).into_iter().map(|slo| plan.budgets_s[slo]);
+        let wanted = needed(bounds.iter().map(|(bound, _)| *bound), budgets);
+        survey.needed.extend(bounds.iter().filter(|(bound, _)| wanted.contains(bound)).map(|(_, le)| le.clone()));
+        survey.series.insert(labels, wanted);
+    }
+    Ok(survey)
+}

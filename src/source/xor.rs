@@ -1,0 +1,265 @@
+//! Prometheus' XOR chunks: how its TSDB keeps samples, and how remote read hands them over.
+//!
+//! A chunk is a count of samples and a stream of bits. Times are second differences, values are the bits in which
+//! they differ from the one before. Source: Pelkonen et al., "Gorilla: A Fast, Scalable, In-Memory Time Series Database"
+//! (VLDB 2015), with the bit widths of Prometheus' `tsdb/chunkenc/xor.go`.
+//!
+//! Nothing here trusts the bytes: a chunk that ends early is an error, never a panic and never a made-up sample.
+
+use thiserror::Error;
+
+/// The value that ends a series: a NaN with these bits. Any other NaN is a value.
+pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// The bytes end before the samples they promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a chunk ends after {read} of {promised} samples")]
+pub struct Broken {
+    pub read: u16,
+    pub promised: u16,
+}
+
+/// Hands each sample's time (milliseconds since the epoch) and value to `each`, in the order of the chunk.
+pub fn decode(chunk: &[u8], mut each: impl FnMut(i64, f64)) -> Result<(), Broken> {
+    let Some((promised, bits)) = chunk.split_first_chunk() else { return Err(Broken { read: 0, promised: 0 }) };
+    let promised = u16::from_be_bytes(*promised);
+    let mut decoder = Decoder { bits: Bits { bytes: bits, at: 0 }, ..Decoder::default() };
+    for read in 0..promised {
+        match decoder.next(read) {
+            Some((unix_ms, value)) => each(unix_ms, value),
+            None => return Err(Broken { read, promised }),
+        }
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Decoder<'a> {
+    bits: Bits<'a>,
+    unix_ms: i64,
+    delta_ms: i64,
+    value: u64,
+    leading: u32,
+    trailing: u32,
+}
+
+impl Decoder<'_> {
+    /// The sample that follows `read` others.
+    #[inline(always)]
+    fn next(&mut self, read: u16) -> Option<(i64, f64)> {
+        match read {
+            0 => {
+                self.unix_ms = zigzag(self.bits.varint()?);
+                self.value = self.bits.take(64)?;
+                return Some((self.unix_ms, f64::from_bits(self.value)));
+            }
+            1 => self.delta_ms = self.bits.varint()? as i64,
+            _ => self.delta_ms = self.delta_ms.wrapping_add(self.delta_of_delta()?),
+        }
+        self.unix_ms = self.unix_ms.wrapping_add(self.delta_ms);
+        self.value ^= self.changed_bits()?;
+        Some((self.unix_ms, f64::from_bits(self.value)))
+    }
+
+    #[inline(always)]
+    fn delta_of_delta(&mut self) -> Option<i64> {
+        // Scrapes are regular: nearly always one zero bit.
+        let width = match self.bits.peek().leading_ones() {
+            0 => return self.bits.skip(1).map(|()| 0),
+            1 => 14,
+            2 => 17,
+            3 => 20,
+            _ => {
+                self.bits.skip(4)?;
+                return Some(self.bits.take(64)? as i64);
+            }
+        };
+        self.bits.skip(if width == 14 { 2 } else { (width - 14) / 3 + 2 })?;
+        let bits = self.bits.take(width)? as i64;
+        // Prometheus keeps the greatest positive value where two's complement has the least negative one.
+        Some(if bits > 1 << (width - 1) { bits - (1 << width) } else { bits })
+    }
+
+    #[inline(always)]
+    fn changed_bits(&mut self) -> Option<u64> {
+        let next = self.bits.peek();
+        if next >> 63 == 0 {
+            self.bits.skip(1)?;
+            return Some(0);
+        }
+        if next >> 62 == 0b11 {
+            self.leading = (next >> 57) as u32 & 31;
+            let significant = (next >> 51) as u32 & 63;
+            let significant = if significant == 0 { 64 } else { significant };
+            self.trailing = 64u32.checked_sub(self.leading + significant)?;
+            self.bits.skip(13)?;
+        } else {
+            self.bits.skip(2)?;
+        }
+        let significant = 64 - self.leading - self.trailing;
+        Some(self.bits.take(significant)? << self.trailing)
+    }
+}
+
+fn zigzag(n: u64) -> i64 {
+    (n >> 1) as i64 ^ -((n & 1) as i64)
+}
+
+/// Bits, most significant first.
+#[derive(Default)]
+struct Bits<'a> {
+    bytes: &'a [u8],
+    /// In bits.
+    at: usize,
+}
+
+impl Bits<'_> {
+    /// The next 57 bits or more, from the top; zeros follow the end.
+    #[inline(always)]
+    fn peek(&self) -> u64 {
+        let (byte, bit) = (self.at / 8, self.at % 8);
+        let next = match self.bytes.get(byte..byte + 8).and_then(|bytes| bytes.first_chunk()) {
+            Some(eight) => u64::from_be_bytes(*eight),
+            None => {
+                let rest = self.bytes.get(byte..).unwrap_or_default();
+                let mut eight = [0; 8];
+                eight[..rest.len()].copy_from_slice(rest);
+                u64::from_be_bytes(eight)
+            }
+        };
+        next << bit
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, bits: u32) -> Option<()> {
+        self.at += bits as usize;
+        (self.at <= self.bytes.len() * 8).then_some(())
+    }
+
+    /// At most 64 bits.
+    #[inline(always)]
+    fn take(&mut self, bits: u32) -> Option<u64> {
+        if bits > 57 {
+            let high = self.take(bits - 32)?;
+            return Some(high << 32 | self.take(32)?);
+        }
+        let taken = if bits == 0 { 0 } else { self.peek() >> (64 - bits) };
+        self.skip(bits)?;
+        Some(taken)
+    }
+
+    /// Seven bits a byte, the lowest first. Source: Go's `encoding/binary`.
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(8)?;
+            value |= (byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Writes a chunk as Prometheus does.
+    pub(in crate::source) fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
+        let mut bits = Vec::new();
+        let mut put = |value: u64, width: u32| bits.extend((0..width).rev().map(|bit| value >> bit & 1 == 1));
+        let (mut before, mut delta) = ((0i64, 0u64), 0i64);
+        let (mut leading, mut trailing) = (u32::MAX, 0);
+        let varint = |mut value: u64, put: &mut dyn FnMut(u64, u32)| {
+            while value >= 0x80 {
+                put(value & 0x7f | 0x80, 8);
+                value >>= 7;
+            }
+            put(value, 8);
+        };
+        for (i, (unix_ms, value)) in samples.iter().enumerate() {
+            let value = value.to_bits();
+            if i == 0 {
+                varint((unix_ms << 1 ^ unix_ms >> 63) as u64, &mut put);
+                put(value, 64);
+                before = (*unix_ms, value);
+                continue;
+            }
+            let next = unix_ms - before.0;
+            if i == 1 {
+                varint(next as u64, &mut put);
+            } else {
+                let dod = next - delta;
+                let fits = |width: u32| -((1i64 << (width - 1)) - 1) <= dod && dod <= 1 << (width - 1);
+                match dod {
+                    0 => put(0, 1),
+                    _ if fits(14) => (put(0b10, 2), put(dod as u64 & 0x3fff, 14)).0,
+                    _ if fits(17) => (put(0b110, 3), put(dod as u64 & 0x1_ffff, 17)).0,
+                    _ if fits(20) => (put(0b1110, 4), put(dod as u64 & 0xf_ffff, 20)).0,
+                    _ => (put(0b1111, 4), put(dod as u64, 64)).0,
+                }
+            }
+            delta = next;
+            let changed = value ^ before.1;
+            before = (*unix_ms, value);
+            if changed == 0 {
+                put(0, 1);
+                continue;
+            }
+            put(1, 1);
+            let (zeros, end) = (changed.leading_zeros().min(31), changed.trailing_zeros());
+            if leading != u32::MAX && zeros >= leading && end >= trailing {
+                put(0, 1);
+            } else {
+                (leading, trailing) = (zeros, end);
+                put(1, 1);
+                put(u64::from(leading), 5);
+                put(u64::from(64 - leading - trailing) & 63, 6);
+            }
+            put(changed >> trailing, 64 - leading - trailing);
+        }
+        let bytes = bits.chunks(8).map(|byte| byte.iter().enumerate().map(|(i, bit)| u8::from(*bit) << (7 - i)).sum());
+        (samples.len() as u16).to_be_bytes().into_iter().chain(bytes).collect()
+    }
+
+    fn read(chunk: &[u8]) -> (Vec<(i64, u64)>, Result<(), Broken>) {
+        let mut samples = Vec::new();
+        let result = decode(chunk, |unix_ms, value| samples.push((unix_ms, value.to_bits())));
+        (samples, result)
+    }
+
+    fn any_samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
+        let step = prop_oneof![8 => Just(15_000i64), 4 => 14_900..15_100i64, 1 => 1..10_000_000i64];
+        let value = prop_oneof![6 => (0..1000u32).prop_map(f64::from), 2 => any::<f64>(), 1 => Just(f64::from_bits(STALE_BITS))];
+        (any::<i32>(), prop::collection::vec((step, value), 0..150)).prop_map(|(start, steps)| {
+            let mut unix_ms = i64::from(start) * 1000;
+            let mut sample = |(step, value)| {
+                unix_ms += step;
+                (unix_ms, value)
+            };
+            steps.into_iter().map(&mut sample).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(samples in any_samples()) {
+            let expected: Vec<_> = samples.iter().map(|(at, value)| (*at, value.to_bits())).collect();
+            prop_assert_eq!(read(&encode(&samples)), (expected, Ok(())));
+        }
+
+        /// Cut anywhere, the samples before the cut are right and the rest is an error; any bytes at all are no panic.
+        #[test]
+        fn damage_is_told(samples in any_samples(), cut in 0.0..1.0f64, noise in prop::collection::vec(any::<u8>(), 0..200)) {
+            let whole = encode(&samples);
+            let (expected, _) = read(&whole);
+            let (got, result) = read(&whole[..(whole.len() as f64 * cut) as usize]);
+            prop_assert!(result.is_err());
+            prop_assert_eq!(&got[..], &expected[..got.len()]);
+            let _ = read(&noise);
+        }
+    }
+}
