@@ -46,6 +46,21 @@ else
     install_quietly faketime
 fi
 
+if command -v openssl >/dev/null; then
+    echo "openssl is here: $(openssl version)"
+else
+    install_quietly openssl
+fi
+
+# Into a folder of the build, where neither the system's packages nor anybody's own are touched.
+python_packages=target/test-python
+if PYTHONPATH="$python_packages" python3 -c 'import aiosmtpd' 2>/dev/null; then
+    echo "aiosmtpd is here"
+else
+    python3 -m pip --version >/dev/null 2>&1 || install_quietly python3-pip
+    python3 -m pip install -q --disable-pip-version-check --target "$python_packages" 'aiosmtpd==1.4.6'
+fi
+
 section "Format"
 cargo fmt --check
 

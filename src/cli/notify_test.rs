@@ -94,7 +94,7 @@ async fn tell(notifier: &Notifier, test: &Notification) -> anyhow::Result<bool> 
 
 async fn send(notifier: &Notifier, what: &str, notification: &Notification) -> anyhow::Result<bool> {
     let stopwatch = Stopwatch::start();
-    let Reply { outcome, said } = notifier.send_and_hear(notification, Clock.now()).await;
+    let Reply { outcome, said, remarks } = notifier.send_and_hear(notification, Clock.now()).await;
     let took = format!("in {:.2} s", stopwatch.elapsed_s());
     let mut out = anstream::stdout();
     match &outcome {
@@ -112,6 +112,9 @@ async fn send(notifier: &Notifier, what: &str, notification: &Notification) -> a
             writeln!(out, "  {what} {failed} {took}: {why}\n  (it may have come; the daemon would try again)")?;
         }
         Outcome::Rejected { why } => writeln!(out, "  {what} {} {took}: {why}", "refused for good".red())?,
+    }
+    for remark in remarks {
+        writeln!(out, "  {}: {remark}", "but".yellow())?;
     }
     Ok(outcome == Outcome::Delivered)
 }

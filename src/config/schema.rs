@@ -65,6 +65,8 @@ mod tests {
             check::<raw::Slack>("Slack"),
             check::<raw::Webhook>("Webhook"),
             check::<raw::Alertmanager>("Alertmanager"),
+            check::<raw::Email>("Email"),
+            check::<raw::EmailTls>("EmailTls"),
             check::<raw::RootRoute>("RootRoute"),
             check::<raw::Route>("Route"),
             check::<raw::Rule>("Rule"),

@@ -6,7 +6,7 @@ use crate::engine::rule::{Stage, Urgency};
 use crate::engine::sli::{Between, NewSeries};
 use crate::engine::time::Duration;
 
-use super::decode::{Decode, Definitions, Findings, Spanned, clipped, nearest, refuse, scalar, text};
+use super::decode::{Decode, Definitions, Findings, Spanned, refuse, scalar, text};
 use super::diagnostic::Diagnostic;
 use super::secret::Secret;
 use super::units;
@@ -332,8 +332,13 @@ pub(super) fn checked_url(text: &str) -> Result<(), String> {
 /// Declares a value that is one of a few words.
 macro_rules! choice {
     ($type:ty, $what:literal, { $($word:literal => $value:expr),+ $(,)? }) => {
-        impl Decode for $type {
-            fn decode(node: &Node, findings: &mut Findings) -> Option<Self> {
+        impl $crate::config::decode::Decode for $type {
+            fn decode(
+                node: &$crate::config::yaml::Node,
+                findings: &mut $crate::config::decode::Findings,
+            ) -> Option<Self> {
+                use $crate::config::decode::{clipped, nearest, text};
+                use $crate::config::diagnostic::Diagnostic;
                 let words = [$($word),+];
                 let scalar = text(node, findings, ($what, ""))?;
                 match scalar.text.as_str() {
@@ -351,12 +356,13 @@ macro_rules! choice {
                 }
             }
 
-            fn schema(_: &mut Definitions) -> Value {
-                json!({ "enum": [$($word),+] })
+            fn schema(_: &mut $crate::config::decode::Definitions) -> serde_json::Value {
+                serde_json::json!({ "enum": [$($word),+] })
             }
         }
     };
 }
+pub(super) use choice;
 
 choice!(Urgency, "an urgency", { "page" => Urgency::Page, "ticket" => Urgency::Ticket });
 choice!(Stage, "a stage", { "warning" => Stage::Warning, "critical" => Stage::Critical });

@@ -8,7 +8,7 @@ use crate::clock::{Clock, Deadline};
 use crate::engine::Outcome;
 use crate::engine::notification::Notification;
 use crate::engine::time::Duration;
-use crate::notify::Notifier;
+use crate::notify::{Notifier, Reply};
 
 use super::event::Event;
 
@@ -73,6 +73,13 @@ impl Sends {
 
 /// Sends once, whatever happens to the sending itself.
 async fn send(notifier: Arc<Notifier>, notification: Arc<Notification>) -> Outcome {
-    let sent = tokio::spawn(async move { notifier.send(&notification, Clock.now()).await }).await;
-    sent.unwrap_or_else(|_panicked| Outcome::Retry { after: None, why: "sending it failed unexpectedly".into() })
+    let id = notification.id.clone();
+    let sent = tokio::spawn(async move { notifier.send_and_hear(&notification, Clock.now()).await }).await;
+    let Ok(Reply { outcome, remarks, .. }) = sent else {
+        return Outcome::Retry { after: None, why: "sending it failed unexpectedly".into() };
+    };
+    for remark in remarks {
+        tracing::warn!(id, "{remark}");
+    }
+    outcome
 }

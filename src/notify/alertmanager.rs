@@ -137,7 +137,7 @@ pub fn reply(heard: &[Heard]) -> Reply {
     if took > 0 {
         let rest = if failures.is_empty() { failures } else { format!("; {failures}") };
         let said = format!("was taken by {took} of {} instances{rest}", heard.len());
-        return Reply { outcome: Outcome::Delivered, said: Some(said) };
+        return Reply { said: Some(said), ..Outcome::Delivered.into() };
     }
     let later = heard.iter().filter_map(|heard| match &heard.outcome {
         Outcome::Retry { after, .. } => Some(*after),
@@ -149,7 +149,7 @@ pub fn reply(heard: &[Heard]) -> Reply {
         Some(after) => Outcome::Retry { after, why: failures },
         None => Outcome::Rejected { why: failures },
     };
-    Reply { outcome, said: None }
+    outcome.into()
 }
 
 impl Heard {

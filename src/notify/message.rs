@@ -166,7 +166,7 @@ fn footer(notification: &Notification) -> String {
     format!("slowburn · {stage} {urgency} · {} at {} · {key}", notification.reason.as_str(), notification.at)
 }
 
-fn capitalised(word: &str) -> String {
+pub fn capitalised(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -14,6 +14,7 @@
 
 mod alertmanager;
 mod digest;
+mod email;
 mod facts;
 mod format;
 pub mod heartbeat;
@@ -39,6 +40,7 @@ use crate::http::ClientError;
 
 use self::alertmanager::Cluster;
 pub use self::alertmanager::Heard;
+use self::email::Mailer;
 pub use self::facts::Fact;
 use self::message::Context;
 pub use self::message::Message;
@@ -74,6 +76,16 @@ pub struct Reply {
     pub outcome: Outcome,
     /// The receiver's answer in words, `answered 202 Accepted: Event processed`; `None` if there was none.
     pub said: Option<String>,
+    /// What is to be known beside.
+    pub remarks: Vec<Remark>,
+}
+
+/// Something that did not keep a notification from being told, and yet somebody should know.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Remark {
+    /// A mail was refused for some of its recipients: which, and why.
+    #[error("not told to {0}")]
+    RecipientsRefused(String),
 }
 
 /// What is wrong with a receiver.
@@ -83,6 +95,10 @@ pub enum Flaw {
     Address,
     #[error("its secret is not `whsec_` and 24 to 64 bytes in base64")]
     SigningSecret,
+    #[error("{0:?} is not a mail address")]
+    MailAddress(String),
+    #[error("TLS to its mail server cannot be set up: {0}")]
+    MailTls(String),
     #[error(transparent)]
     Client(#[from] ClientError),
 }
@@ -98,6 +114,7 @@ struct Target {
 enum Channel {
     Post(Post),
     Alertmanager(Cluster),
+    Mail(Box<Mailer>),
 }
 
 impl Notifier {
@@ -133,6 +150,7 @@ impl Notifier {
         Some(match &target.channel {
             Channel::Post(post) => post.body(notification, &self.message(notification), &self.sender(target)),
             Channel::Alertmanager(cluster) => cluster.body(notification, &self.context, notification.at),
+            Channel::Mail(_) => email::body(notification, &self.message(notification)),
         })
     }
 
@@ -141,7 +159,7 @@ impl Notifier {
         match self.targets.get(notification.receiver).map(|target| &target.channel) {
             Some(Channel::Post(post)) => post.keeps_open(),
             // What is not posted again ends there by itself. Ended at once, it would tell nobody of itself.
-            Some(Channel::Alertmanager(_)) | None => false,
+            Some(Channel::Alertmanager(_) | Channel::Mail(_)) | None => false,
         }
     }
 
@@ -153,7 +171,7 @@ impl Notifier {
     /// As [`Self::send`], with what the receiver said.
     pub async fn send_and_hear(&self, notification: &Notification, now: Timestamp) -> Reply {
         let Some(target) = self.targets.get(notification.receiver) else {
-            return Reply { outcome: Outcome::Rejected { why: "there is no such receiver".into() }, said: None };
+            return Outcome::Rejected { why: "there is no such receiver".into() }.into();
         };
         let manner = (self.deadline, now, &self.scrubber);
         match &target.channel {
@@ -164,6 +182,7 @@ impl Notifier {
                 let notifications = std::slice::from_ref(notification);
                 alertmanager::reply(&cluster.post(notifications, &self.context, manner).await)
             }
+            Channel::Mail(mailer) => mailer.send(notification, &self.message(notification), &target.name, manner).await,
         }
     }
 
@@ -175,7 +194,7 @@ impl Notifier {
             Some(Channel::Alertmanager(cluster)) => {
                 cluster.post(roster, &self.context, (self.deadline, now, &self.scrubber)).await
             }
-            Some(Channel::Post(_)) | None => Vec::new(),
+            Some(Channel::Post(_) | Channel::Mail(_)) | None => Vec::new(),
         }
     }
 
@@ -198,6 +217,7 @@ impl Channel {
             ReceiverKind::Alertmanager { urls, resend, http } => {
                 Channel::Alertmanager(Cluster::new(urls, *resend, interval, http)?)
             }
+            ReceiverKind::Email(settings) => Channel::Mail(Box::new(Mailer::new(settings)?)),
         })
     }
 }
@@ -206,6 +226,13 @@ impl Channel {
 fn external_url(server: &Server) -> String {
     let scheme = if server.tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{}", server.listen)
+}
+
+/// Nothing was said.
+impl From<Outcome> for Reply {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, said: None, remarks: Vec::new() }
+    }
 }
 
 /// 16 hexadecimal digits that name these texts, the same on every machine and in every version.

@@ -79,7 +79,7 @@ impl Post {
         let body = self.body_with(notification, message, sender, routing_key).to_string();
         match transport::post(self.request(notification, body, now), deadline, now, scrubber).await {
             Ok(answer) => self.reply(&answer, scrubber),
-            Err(outcome) => Reply { outcome, said: None },
+            Err(outcome) => outcome.into(),
         }
     }
 
@@ -119,7 +119,7 @@ impl Post {
             (Kind::Slack { .. }, Outcome::Delivered) => slack::outcome(answer, word),
             (_, outcome) => outcome,
         };
-        Reply { outcome, said }
+        Reply { said, ..outcome.into() }
     }
 }
 

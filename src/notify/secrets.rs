@@ -1,9 +1,11 @@
 //! Keeps receivers' secrets out of what is said about a send: a receiver may repeat any of them in its answer.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::Url;
 
 use crate::config::secret::Secret;
-use crate::config::{Auth, HttpClient, ReceiverKind};
+use crate::config::{Auth, HttpClient, Login, ReceiverKind};
 use crate::http;
 
 use super::text;
@@ -61,6 +63,7 @@ pub fn of(kind: &ReceiverKind) -> Vec<String> {
             secrets
         }
         ReceiverKind::Alertmanager { http, .. } => of_credentials(http),
+        ReceiverKind::Email(email) => email.login.iter().flat_map(of_login).collect(),
     }
 }
 
@@ -85,6 +88,16 @@ fn of_query_and_user(url: &Url) -> Vec<String> {
     let mut secrets: Vec<String> = url.query().into_iter().chain(url.password()).map(str::to_owned).collect();
     secrets.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
     secrets
+}
+
+/// A password, and what the login makes of it: AUTH PLAIN sends all in one, AUTH LOGIN each alone.
+fn of_login(login: &Login) -> Vec<String> {
+    let password = login.password.expose();
+    let plain = BASE64.encode(format!("\0{}\0{password}", login.username));
+    let login = BASE64.encode(password);
+    // Some servers leave the padding out when they repeat what they read.
+    let bare = [&plain, &login].map(|text| text.trim_end_matches('=').to_owned());
+    [password.to_owned(), plain, login].into_iter().chain(bare).collect()
 }
 
 fn of_credentials(settings: &HttpClient) -> Vec<String> {

@@ -13,6 +13,7 @@ mod golden;
 mod heartbeat;
 mod history;
 mod kinds;
+mod mail;
 mod memory;
 mod notify;
 mod notify_test;

@@ -2,6 +2,7 @@
 //! more than one value to judge are `validate`'s.
 
 mod alertmanager;
+mod email;
 mod heartbeat;
 mod journeys;
 mod receivers;
@@ -16,17 +17,18 @@ use super::decode::{Spanned, object};
 use super::types::Named;
 
 pub(super) use self::alertmanager::Alertmanager;
+pub(super) use self::email::{Email, StartTls};
 pub(super) use self::heartbeat::Heartbeat;
 #[cfg(test)]
 pub(super) use self::heartbeat::HeartbeatWebhook;
 pub(super) use self::journeys::{Journey, Layer, Objective, Reserve};
 pub(super) use self::receivers::{PagerDuty, Receiver, Slack, Webhook};
 pub(super) use self::routes::{RootRoute, Route};
-#[cfg(test)]
-pub(super) use self::rules::CronTable;
 pub(super) use self::rules::{Cron, LatencyLimit, Rule, Stages};
 pub(super) use self::server::{Server, ServerTls};
 pub(super) use self::source::{BasicAuth, Http, Prometheus, Scrape, Source, Tls};
+#[cfg(test)]
+pub(super) use self::{email::EmailTls, rules::CronTable};
 
 object! {
     "the main file"

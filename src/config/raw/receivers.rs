@@ -5,6 +5,7 @@ use crate::config::secret::Secret;
 use crate::config::types::{SecretUrl, Url};
 
 use super::alertmanager::Alertmanager;
+use super::email::Email;
 use super::source::Http;
 
 object! {
@@ -20,6 +21,8 @@ object! {
         webhook: Webhook;
         /// Alertmanager, by API v2: all instances, told again and again what stands.
         alertmanager: Alertmanager;
+        /// Mail, over SMTP.
+        email: Email;
         /// The receiver that is told what this one refuses for good.
         fallback: String;
     }

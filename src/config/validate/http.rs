@@ -116,7 +116,7 @@ fn basic(raw: &raw::BasicAuth, context: &mut Context<'_>) -> Option<Auth> {
 }
 
 fn tls(raw: &raw::Tls, context: &mut Context<'_>) -> Tls {
-    let ca = raw.ca_file.get().and_then(|path| pem(path, "CERTIFICATE", context));
+    let ca_pem = authorities(&raw.ca_file, context);
     let certificate = raw.cert_file.get().and_then(|path| pem(path, "CERTIFICATE", context));
     let key = raw.key_file.get().and_then(|path| pem(path, "PRIVATE KEY", context));
     for (one, other, missing) in
@@ -127,7 +127,12 @@ fn tls(raw: &raw::Tls, context: &mut Context<'_>) -> Tls {
         }
     }
     let identity = certificate.zip(key).map(|(certificate, key)| Secret::new(format!("{certificate}\n{key}")));
-    Tls { ca_pem: ca.map(String::into_bytes), identity_pem: identity }
+    Tls { ca_pem, identity_pem: identity }
+}
+
+/// The authorities of a `ca_file`.
+pub(super) fn authorities(ca_file: &Field<String>, context: &mut Context<'_>) -> Option<Vec<u8>> {
+    ca_file.get().and_then(|path| pem(path, "CERTIFICATE", context)).map(String::into_bytes)
 }
 
 /// A PEM file that holds at least one block whose kind ends with `kind`.

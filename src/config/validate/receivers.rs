@@ -1,5 +1,7 @@
 //! Receivers: what each needs to be told, and who stands in for whom.
 
+mod email;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -151,6 +153,7 @@ fn kind(raw: &raw::Receiver, context: &mut Context<'_>) -> Option<ReceiverKind> 
         ("slack", raw.slack.key(), raw.slack.is_absent()),
         ("webhook", raw.webhook.key(), raw.webhook.is_absent()),
         ("alertmanager", raw.alertmanager.key(), raw.alertmanager.is_absent()),
+        ("email", raw.email.key(), raw.email.is_absent()),
     ];
     if kinds.iter().all(|(.., absent)| *absent) {
         let names = kinds.map(|(name, ..)| name).join(", ");
@@ -167,7 +170,8 @@ fn kind(raw: &raw::Receiver, context: &mut Context<'_>) -> Option<ReceiverKind> 
     let slack = raw.slack.value().and_then(|raw| slack(raw, context));
     let webhook = raw.webhook.value().and_then(|raw| webhook(raw, context));
     let alertmanager = raw.alertmanager.value().and_then(|raw| alertmanager::alertmanager(raw, context));
-    pagerduty.or(slack).or(webhook).or(alertmanager)
+    let email = raw.email.value().and_then(|raw| email::email(raw, context));
+    pagerduty.or(slack).or(webhook).or(alertmanager).or(email)
 }
 
 fn pagerduty(raw: &raw::PagerDuty, context: &mut Context<'_>) -> Option<ReceiverKind> {

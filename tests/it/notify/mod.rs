@@ -3,4 +3,4 @@
 mod limits;
 mod messages;
 pub mod samples;
-mod sending;
+pub mod sending;

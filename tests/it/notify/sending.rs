@@ -245,7 +245,7 @@ fn unusable_receivers_are_refused_without_their_secrets() {
     assert!(bad_header.starts_with("receiver \"hook\": the value of header \"x-token\""), "{bad_header}");
 }
 
-fn shown(outcome: &Outcome) -> String {
+pub fn shown(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Delivered => "delivered".into(),
         Outcome::Rejected { why } => format!("rejected   {why}"),
@@ -270,10 +270,10 @@ fn assert_no_secret(text: &str) {
 
 /// Everything that is logged on this thread.
 #[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 }
