@@ -44,6 +44,13 @@ pub(super) struct Url(pub String);
 #[derive(Debug, Clone)]
 pub(super) struct SecretUrl(pub Secret);
 
+/// Whether requests count against a budget during maintenance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counting {
+    Include,
+    Exclude,
+}
+
 /// How often an incident is told again.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Repeat {
@@ -371,5 +378,9 @@ choice!(Between, "a choice for a budget between two bounds", {
     "lower" => Between::Lower,
     "upper" => Between::Upper,
     "interpolate" => Between::Interpolate,
+});
+choice!(Counting, "a choice for a budget in maintenance", {
+    "include" => Counting::Include,
+    "exclude" => Counting::Exclude,
 });
 choice!(NewSeries, "a choice for new series", { "skip" => NewSeries::Skip, "zero" => NewSeries::Zero });

@@ -10,6 +10,7 @@
 //! ```
 
 mod bind;
+mod collect;
 mod hold;
 mod reload;
 mod remember;
@@ -35,6 +36,7 @@ use super::slo::{Sight, Slo, Windows};
 use super::spec::{Outcome, Spec};
 use super::stage::Verdict;
 use super::time::Timestamp;
+use collect::Digests;
 use hold::Holds;
 use remember::Remembered;
 
@@ -173,6 +175,7 @@ pub struct Engine {
     pub(super) holds: Holds,
     /// `None` for a driver that keeps nothing.
     remembered: Option<Box<Remembered>>,
+    digests: Digests,
     reports: Vec<Report>,
 }
 
@@ -211,6 +214,7 @@ impl Engine {
             incidents_stale: false,
             holds: Holds::default(),
             remembered: None,
+            digests: Digests::default(),
             reports: Vec::new(),
             spec,
         };
@@ -281,6 +285,8 @@ impl Engine {
         let number = slot.slot_number(self.spec.interval);
         let watching = self.newest_slot.is_some();
         self.polls += 1;
+        self.note_excluded(slot);
+        let mut aside = Vec::new();
         let now = Seen { poll: self.polls, slot: number };
         for (id, at) in &snapshot.rows {
             if !self.series[id.0 as usize].current {
@@ -293,7 +299,15 @@ impl Engine {
             let counts = &snapshot.counts[at..at + counter.buckets()];
             let before = counter.seen().filter(|seen| number - seen.slot > self.lookback_slots);
             let counted_before = before.map(|before| (before.slot, slo.counted(layout)));
-            if counter.advance(now, counts, self.return_within_polls, born_at_zero, slo.sums_of(number, layout)) {
+            let excluded = slo.is_excluded(number, counter.seen());
+            let sums = slo.sums_of(number, layout);
+            if excluded {
+                // The baseline moves on, and nothing is counted.
+                aside.resize(counter.buckets(), 0.0);
+                counter.advance(now, counts, self.return_within_polls, born_at_zero, &mut aside);
+                continue;
+            }
+            if counter.advance(now, counts, self.return_within_polls, born_at_zero, sums) {
                 slo.note_measured(number, layout);
                 if let Some((last, counted)) = counted_before {
                     slo.count_late(last, layout, counted);
@@ -337,6 +351,7 @@ impl Engine {
         if changed || stale || held_otherwise || self.incidents.values().any(|incident| incident.repeat_due(slot)) {
             self.update_incidents(slot, effects);
         }
+        self.look_at_digests(slot, effects);
     }
 
     /// Evaluates what is due in a slot that was counted in. Returns whether an alert changed.
@@ -440,6 +455,7 @@ impl Engine {
         if held_otherwise {
             self.update_incidents(slot, effects);
         }
+        self.look_at_digests(slot, effects);
     }
 
     /// Bytes of the windows on the heap, for all SLOs.

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::alert::RuleState;
+use super::collect::DigestMemory;
 use super::incident::IncidentMemory;
 use super::names::AlertName;
 use super::notification::HeldBack;
@@ -70,6 +71,7 @@ pub enum Kind {
     Receiver,
     DeadLetters,
     Silence,
+    Digest,
 }
 
 /// The name of a record: no two of a kind have the same key.
@@ -90,6 +92,7 @@ pub enum Record {
     Receiver(ReceiverMemory),
     DeadLetters(Vec<DeadLetter>),
     Silence(Silence),
+    Digest(DigestMemory),
 }
 
 /// What became of a record, or of all of them.
@@ -118,6 +121,7 @@ impl Kind {
             Kind::Receiver => "receiver",
             Kind::DeadLetters => "dead_letters",
             Kind::Silence => "silence",
+            Kind::Digest => "digest",
         }
     }
 }
@@ -132,6 +136,7 @@ impl Record {
             Record::Receiver(receiver) => (Kind::Receiver, receiver.name.clone()),
             Record::DeadLetters(_) => (Kind::DeadLetters, String::new()),
             Record::Silence(silence) => (Kind::Silence, silence.id.clone()),
+            Record::Digest(digest) => (Kind::Digest, digest.name.clone()),
         };
         Name { kind, key }
     }

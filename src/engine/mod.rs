@@ -43,6 +43,8 @@ pub mod names;
 
 pub mod incident;
 
+pub mod collect;
+
 pub mod spec;
 
 pub mod outbox;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::counter::Seen;
 use super::histogram::Labels;
 use super::rule::{Limit, Rule};
 use super::sli::{Good, Misfit, SloSpec, Traffic, quantile_s};
@@ -91,6 +92,8 @@ pub struct Slo {
     measured_slot: i64,
     /// The newest slot number in which a series was there and could not be used.
     flawed_slot: i64,
+    /// The newest slot number since whose predecessor some requests were not to count: see [`super::maintenance`].
+    excluded_slot: i64,
     quantile_age: Age,
 }
 
@@ -121,6 +124,7 @@ impl Slo {
             present_slot: i64::MIN,
             measured_slot: i64::MIN,
             flawed_slot: i64::MIN,
+            excluded_slot: i64::MIN,
             quantile_age: Age::in_slots(message_window(spec).in_slots(interval)),
         }
     }
@@ -178,6 +182,17 @@ impl Slo {
         self.flawed_slot = slot;
     }
 
+    /// Notes that requests since the slot before `slot` do not count.
+    pub fn exclude(&mut self, slot: i64) {
+        self.excluded_slot = slot;
+    }
+
+    /// Whether some of what a series counted up to `slot`, since it was `seen` last, does not count: then nothing of it
+    /// does, as it cannot be told apart.
+    pub fn is_excluded(&self, slot: i64, seen: Option<Seen>) -> bool {
+        self.excluded_slot > seen.map_or(slot - 1, |seen| seen.slot)
+    }
+
     /// Good and all requests that the series of `layout` have counted so far.
     pub fn counted(&self, layout: usize) -> [f64; 2] {
         let Layout { good, sums, .. } = &self.layouts[layout];
@@ -223,6 +238,8 @@ impl Slo {
             (_, _) if partial => Sight::Partial,
             (true, _) if self.misfit().is_some() => Sight::Unmeasurable,
             _ if self.flawed_slot == slot => Sight::Partial,
+            // What does not count is not looked at.
+            (true, _) if self.excluded_slot == slot && matches!(self.sight, Sight::Ok | Sight::Idle) => self.sight,
             (true, _) if total_before.is_none_or(|before| row[TOTAL] > before) => Sight::Ok,
             (true, _) => Sight::Idle,
             (false, true) => Sight::Unborn,
@@ -241,7 +258,7 @@ impl Slo {
     /// Goes on at `now` as if all had been counted `slots` earlier.
     pub fn rewind(&mut self, now: Timestamp, slots: i64) {
         self.sight_since = self.sight_since.min(now);
-        for slot in [&mut self.present_slot, &mut self.measured_slot, &mut self.flawed_slot] {
+        for slot in [&mut self.present_slot, &mut self.measured_slot, &mut self.flawed_slot, &mut self.excluded_slot] {
             *slot = slot.saturating_sub(slots);
         }
         self.counters.rewind(slots);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::collect::DigestSpec;
 use super::hours::Hours;
 use super::maintenance::Maintenance;
 use super::route::Route;
@@ -23,6 +24,7 @@ pub struct Spec {
     /// What routes and maintenance windows go by.
     pub hours: Vec<Hours>,
     pub maintenance: Vec<Maintenance>,
+    pub digests: Vec<DigestSpec>,
 }
 
 /// What the engine knows of a receiver.

@@ -1,5 +1,6 @@
 //! The engine from polls to notifications, as one machine: scenarios a person on call would recognise.
 
+mod digests;
 mod holds;
 
 use std::sync::Arc;

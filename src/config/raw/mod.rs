@@ -4,6 +4,7 @@
 mod alertmanager;
 mod email;
 mod heartbeat;
+mod hours;
 mod journeys;
 mod receivers;
 mod routes;
@@ -21,6 +22,7 @@ pub(super) use self::email::{Email, StartTls};
 pub(super) use self::heartbeat::Heartbeat;
 #[cfg(test)]
 pub(super) use self::heartbeat::HeartbeatWebhook;
+pub(super) use self::hours::{Active, ActiveHours, Digest, Maintenance};
 pub(super) use self::journeys::{Journey, Layer, Objective, Reserve};
 pub(super) use self::receivers::{PagerDuty, Receiver, Slack, Webhook};
 pub(super) use self::routes::{RootRoute, Route};
@@ -47,6 +49,10 @@ object! {
         route: RootRoute;
         /// The dead man's switch: posts as long as evaluations go on, so that somebody else notices when they stop.
         heartbeat: Heartbeat;
+        /// What warnings and tickets did, told at fixed times.
+        digests: Vec<Spanned<Digest>>;
+        /// Times at which alerts are expected, and held back.
+        maintenance: Vec<Spanned<Maintenance>>;
         ..shared: RuleFile;
     }
 }

@@ -11,17 +11,32 @@ pub(super) fn calendar(raw: &raw::Cron, field: &Field<raw::Cron>, context: &mut 
         raw::Cron::Utc(text) => Some(text),
         raw::Cron::Zoned(_) => None,
     });
-    let (expression, zone) = match raw {
+    match raw {
         raw::Cron::Utc(_) => {
             let (spanned, text) = utc?;
-            (Spanned { value: text.clone(), span: spanned.span }, chrono_tz::UTC)
+            parsed(&Spanned { value: text.clone(), span: spanned.span }, chrono_tz::UTC, context)
         }
-        raw::Cron::Zoned(table) => (table.cron.get()?.clone(), time_zone(&table.time_zone, context)?),
-    };
+        raw::Cron::Zoned(table) => calendar_in(&table.cron, &table.time_zone, context),
+    }
+}
+
+/// The calendar of two keys of one object; both are looked at, whatever is wrong with either.
+pub(super) fn calendar_in(
+    expression: &Field<String>,
+    zone: &Field<String>,
+    context: &mut Context<'_>,
+) -> Option<cron::Cron> {
+    let zone = time_zone(zone, context);
+    // In any zone, so that its mistakes are told beside that of the zone.
+    let calendar = parsed(expression.get()?, zone.unwrap_or(chrono_tz::UTC), context);
+    zone.and(calendar)
+}
+
+fn parsed(expression: &Spanned<String>, zone: chrono_tz::Tz, context: &mut Context<'_>) -> Option<cron::Cron> {
     match cron::Cron::parse(&expression.value, zone) {
         Ok(cron) => Some(cron),
         Err(error) => {
-            let at = context.inside(&expression, error.at);
+            let at = context.inside(expression, error.at);
             let diagnostic = Diagnostic::error(at, "not a cron expression").label(error.message);
             context.findings.add(diagnostic.help("five fields: minute, hour, day of month, month, day of week"));
             None
@@ -29,7 +44,7 @@ pub(super) fn calendar(raw: &raw::Cron, field: &Field<raw::Cron>, context: &mut 
     }
 }
 
-fn time_zone(field: &Field<String>, context: &mut Context<'_>) -> Option<chrono_tz::Tz> {
+pub(super) fn time_zone(field: &Field<String>, context: &mut Context<'_>) -> Option<chrono_tz::Tz> {
     let Some(name) = field.get() else { return field.is_absent().then_some(chrono_tz::UTC) };
     let zone = name.value.parse().ok();
     if zone.is_none() {

@@ -4,9 +4,12 @@
 
 mod alertmanager;
 mod cron;
+mod digests;
 mod heartbeat;
+mod hours;
 mod http;
 mod journeys;
+mod matchers;
 mod names;
 mod reach;
 mod receivers;
@@ -51,9 +54,12 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
     let catalogue = rules::Catalogue::new(&parts, &mut context);
     let journeys = journeys::journeys(&parts, &catalogue, &mut context);
     let receivers = receivers::receivers(&main.receivers, &mut context);
-    let vocabulary = routes::Vocabulary::new(&parts);
+    let vocabulary = matchers::Vocabulary::new(&parts);
     let routing = routes::routing(main, &receivers.names, &vocabulary, &mut context);
-    receivers::report_unused(main, &receivers, routing.as_ref(), &mut context);
+    let digests = digests::digests(&main.digests, &receivers.names, &vocabulary, &mut context);
+    let mut hours = routing.as_ref().map_or(Vec::new(), |routing| routing.hours.clone());
+    let maintenance = hours::maintenance(&main.maintenance, &vocabulary, &mut hours, &mut context);
+    receivers::report_unused(main, &receivers, routing.as_ref(), &digests, &mut context);
 
     let (source, blind_after) = source?;
     let routing = routing?;
@@ -65,8 +71,9 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
         group_by: routing.group_by,
         route: routing.root,
         receivers: receivers.specs,
-        hours: Vec::new(),
-        maintenance: Vec::new(),
+        hours,
+        maintenance,
+        digests,
     };
     let files = context.read.iter().map(|(path, _)| path.clone()).collect();
     Some(Config { spec: Arc::new(spec), selectors, source, receivers: receivers.built, server, heartbeat, files })

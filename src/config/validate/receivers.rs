@@ -11,6 +11,7 @@ use crate::config::secret::Secret;
 use crate::config::types::{SecretUrl, Url};
 use crate::config::{Receiver, ReceiverKind, raw};
 use crate::engine::ReceiverSpec;
+use crate::engine::collect::DigestSpec;
 
 use super::names::{Names, unknown};
 use super::routes::Routing;
@@ -70,11 +71,12 @@ fn spec(name: &str, fallback: Option<usize>, built: &[Receiver]) -> ReceiverSpec
     }
 }
 
-/// Receivers that no route and no other receiver names.
+/// Receivers that no route, no digest and no other receiver names.
 pub(super) fn report_unused(
     main: &raw::Main,
     receivers: &Receivers,
     routing: Option<&Routing>,
+    digests: &[DigestSpec],
     context: &mut Context<'_>,
 ) {
     let Some(routing) = routing else { return };
@@ -83,12 +85,13 @@ pub(super) fn report_unused(
         return;
     }
     let fallbacks = receivers.specs.iter().filter_map(|spec| spec.fallback);
-    let used: Vec<usize> = routing.used.iter().copied().chain(fallbacks).collect();
+    let digests = digests.iter().flat_map(|digest| &digest.receivers).copied();
+    let used: Vec<usize> = routing.used.iter().copied().chain(digests).chain(fallbacks).collect();
     for raw in main.receivers.value().into_iter().flatten() {
         let Some(name) = raw.value.name.get() else { continue };
         let index = receivers.names.iter().position(|known| *known == name.value);
         if index.is_some_and(|index| !used.contains(&index)) {
-            let message = format!("no route uses the receiver '{}'", name.value);
+            let message = format!("no route and no digest uses the receiver '{}'", name.value);
             context.findings.add(Diagnostic::warning(name.span, message));
         }
     }

@@ -6,12 +6,14 @@ use crate::config::decode::{Field, Findings, Spanned, clipped};
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::raw;
 use crate::config::types::Repeat;
+use crate::engine::hours::Hours;
 use crate::engine::route::{Matcher, Route};
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::Duration;
 
-use super::Context;
-use super::names::{OWN_LABELS, unknown};
+use super::matchers::{Vocabulary, matchers};
+use super::names::unknown;
+use super::{Context, hours};
 
 const DEFAULT_REPEAT: Duration = Duration::from_hours(4);
 /// Far more than anybody can read, and few enough to compare each with each.
@@ -25,64 +27,8 @@ pub(super) struct Routing {
     pub root: Route,
     pub group_by: Vec<String>,
     pub used: Vec<usize>,
-}
-
-/// The labels that alerts can have, each with its values where they are known beforehand.
-#[derive(Debug, Default)]
-pub(super) struct Vocabulary {
-    /// `None` for a label of `by`: its values come from the source.
-    labels: BTreeMap<String, Option<BTreeSet<String>>>,
-}
-
-impl Vocabulary {
-    pub fn new(parts: &[&raw::RuleFile]) -> Self {
-        let mut vocabulary = Self::default();
-        for label in OWN_LABELS {
-            vocabulary.labels.insert(label.to_owned(), Some(BTreeSet::new()));
-        }
-        for value in [Stage::Warning.as_str(), Stage::Critical.as_str()] {
-            vocabulary.learn("stage", value);
-        }
-        for value in [Urgency::Page.as_str(), Urgency::Ticket.as_str()] {
-            vocabulary.learn("urgency", value);
-        }
-        for rule in parts.iter().filter_map(|part| part.rules.value()).flatten() {
-            vocabulary.learn_field("rule", &rule.value.name);
-        }
-        for journey in parts.iter().filter_map(|part| part.journeys.value()).flatten() {
-            vocabulary.learn_field("journey", &journey.value.name);
-            vocabulary.learn_objective(&journey.value.shared);
-            for layer in journey.value.layers.value().into_iter().flatten() {
-                vocabulary.learn_field("layer", &layer.value.name);
-                vocabulary.learn_objective(&layer.value.shared);
-            }
-        }
-        vocabulary
-    }
-
-    fn learn_objective(&mut self, raw: &raw::Objective) {
-        self.learn_field("owner", &raw.owner);
-        self.learn_field("tier", &raw.tier);
-        for (name, value) in raw.labels.value().map_or(&[][..], |labels| &labels.0) {
-            self.learn(&name.value, &value.value);
-        }
-        for name in raw.by.value().into_iter().flatten() {
-            self.labels.insert(name.value.clone(), None);
-        }
-    }
-
-    fn learn_field(&mut self, label: &str, field: &Field<String>) {
-        if let Some(value) = field.value() {
-            self.learn(label, value);
-        }
-    }
-
-    fn learn(&mut self, label: &str, value: &str) {
-        let values = self.labels.entry(label.to_owned()).or_insert_with(|| Some(BTreeSet::new()));
-        if let Some(values) = values {
-            values.insert(value.to_owned());
-        }
-    }
+    /// What routes' active hours are indices into.
+    pub hours: Vec<Hours>,
 }
 
 pub(super) fn routing(
@@ -97,8 +43,8 @@ pub(super) fn routing(
             .findings
             .add(diagnostic.help("write receivers: [{name: hook, webhook: {url: 'http://localhost:8080'}}]"));
     }
-    let mut builder =
-        Builder { receivers, vocabulary, used: BTreeSet::new(), routes_left: MAX_ROUTES, findings: context.findings };
+    let (used, hours) = (BTreeSet::new(), Vec::new());
+    let mut builder = Builder { receivers, vocabulary, used, routes_left: MAX_ROUTES, hours, context };
     let Some(raw) = main.route.value() else {
         if main.route.is_absent() && receivers.len() > 1 {
             let message = "with more than one receiver a 'route' must say who is told what";
@@ -106,21 +52,28 @@ pub(super) fn routing(
         }
         let repeat_interval = Some(DEFAULT_REPEAT);
         let root = Route { receivers: vec![0], repeat_interval, ..Route::default() };
-        return (receivers.len() == 1).then(|| Routing { root, group_by: Vec::new(), used: vec![0] });
+        let routing = Routing { root, group_by: Vec::new(), used: vec![0], hours: Vec::new() };
+        return (receivers.len() == 1).then_some(routing);
     };
     let root_receivers = builder.receivers(&raw.receivers);
     if let Some(Spanned { value, span }) = raw.receivers.get()
         && value.is_empty()
     {
-        builder.findings.error(*span, "the root route needs at least one receiver: what no child takes ends here");
+        builder
+            .context
+            .findings
+            .error(*span, "the root route needs at least one receiver: what no child takes ends here");
     }
     let repeat_interval = repeat(&raw.repeat_interval, Some(DEFAULT_REPEAT));
-    let above = Above { receivers: &root_receivers, repeat_interval, chain: &[] };
+    let active = builder.active(&raw.active, None);
+    let above = Above { receivers: &root_receivers, repeat_interval, active, chain: &[] };
     let routes = builder.routes(&raw.routes, &above);
+    builder.report_waiting_pages(active, &[], &routes);
     let group_by = builder.group_by(&raw.group_by);
-    let used = builder.used.into_iter().collect();
-    let root = Route { matchers: Vec::new(), receivers: root_receivers, repeat_interval, routes, ..Route::default() };
-    Some(Routing { root, group_by, used })
+    let (used, hours) = (builder.used.into_iter().collect(), builder.hours);
+    let active = active.map(|(hours, _)| hours);
+    let root = Route { receivers: root_receivers, repeat_interval, active, routes, ..Route::default() };
+    Some(Routing { root, group_by, used, hours })
 }
 
 fn repeat(field: &Field<Repeat>, inherited: Option<Duration>) -> Option<Duration> {
@@ -131,18 +84,23 @@ fn repeat(field: &Field<Repeat>, inherited: Option<Duration>) -> Option<Duration
     }
 }
 
-struct Builder<'a> {
+struct Builder<'a, 'c> {
     receivers: &'a [String],
     vocabulary: &'a Vocabulary,
     used: BTreeSet<usize>,
     routes_left: usize,
-    findings: &'a mut Findings,
+    hours: Vec<Hours>,
+    context: &'a mut Context<'c>,
 }
+
+/// Active hours, and where they are written.
+type HoursAt = (usize, Span);
 
 /// What a route inherits.
 struct Above<'a> {
     receivers: &'a [usize],
     repeat_interval: Option<Duration>,
+    active: Option<HoursAt>,
     /// From the root down: the routes that had to match before, each with the siblings before it.
     chain: &'a [Step],
 }
@@ -154,17 +112,17 @@ struct Step {
     before: Vec<(Vec<Matcher>, Span)>,
 }
 
-impl Builder<'_> {
+impl Builder<'_, '_> {
     fn routes(&mut self, field: &Field<Vec<Spanned<raw::Route>>>, above: &Above<'_>) -> Vec<Route> {
         let mut out = Vec::new();
         let mut before = Vec::new();
         for Spanned { value: raw, .. } in field.value().into_iter().flatten() {
             let Some(routes_left) = self.routes_left.checked_sub(1) else {
-                self.findings.error(raw.at, format!("more than {MAX_ROUTES} routes"));
+                self.context.findings.error(raw.at, format!("more than {MAX_ROUTES} routes"));
                 break;
             };
             self.routes_left = routes_left;
-            let (matchers, sound) = self.matchers(raw);
+            let (matchers, sound) = matchers(&raw.matchers, self.vocabulary, self.context.findings);
             let mut chain = above.chain.to_vec();
             chain.push(Step { own: matchers.clone(), before: before.clone() });
             if sound {
@@ -174,7 +132,9 @@ impl Builder<'_> {
                 Some(Spanned { value, span }) => {
                     if value.is_empty() {
                         let diagnostic = Diagnostic::error(*span, "this list is empty: what matches would be dropped");
-                        self.findings.add(diagnostic.help("leave 'receivers' out to use those of the route above"));
+                        self.context
+                            .findings
+                            .add(diagnostic.help("leave 'receivers' out to use those of the route above"));
                     }
                     self.receivers(&raw.receivers)
                 }
@@ -182,56 +142,25 @@ impl Builder<'_> {
             };
             let repeat_interval = repeat(&raw.repeat_interval, above.repeat_interval);
             let goes_on = raw.goes_on.copied().unwrap_or(false);
-            let inner = Above { receivers: &receivers, repeat_interval, chain: &chain };
+            let active = self.active(&raw.active, above.active);
+            let inner = Above { receivers: &receivers, repeat_interval, active, chain: &chain };
             let routes = self.routes(&raw.routes, &inner);
+            if sound {
+                self.report_waiting_pages(active, &chain, &routes);
+            }
             if sound && !goes_on {
                 before.push((matchers.clone(), raw.at));
             }
-            out.push(Route { matchers, receivers, repeat_interval, goes_on, active: None, routes });
+            let active = active.map(|(hours, _)| hours);
+            out.push(Route { matchers, receivers, repeat_interval, goes_on, active, routes });
         }
         out
     }
 
     fn receivers(&mut self, field: &Field<Vec<Spanned<String>>>) -> Vec<usize> {
-        let mut out = Vec::new();
-        for name in field.value().into_iter().flatten() {
-            let Some(index) = self.receivers.iter().position(|known| *known == name.value) else {
-                unknown(name, "receiver", self.receivers.iter().map(String::as_str), self.findings);
-                continue;
-            };
-            self.used.insert(index);
-            if out.contains(&index) {
-                self.findings.error(name.span, format!("'{}' stands in this list twice", clipped(&name.value)));
-            } else {
-                out.push(index);
-            }
-        }
-        out
-    }
-
-    /// The matchers of a route, and whether all of them were sound.
-    fn matchers(&mut self, raw: &raw::Route) -> (Vec<Matcher>, bool) {
-        let mut sound = !matches!(raw.matchers, Field::Bad);
-        let mut matchers = Vec::new();
-        for (label, values) in raw.matchers.value().map_or(&[][..], |named| &named.0) {
-            let Some(known) = self.vocabulary.labels.get(&label.value) else {
-                let labels = self.vocabulary.labels.keys().map(String::as_str);
-                unknown(label, "label", labels, self.findings);
-                sound = false;
-                continue;
-            };
-            for value in &values.value.0 {
-                if let Some(known) = known
-                    && !known.contains(&value.value)
-                {
-                    unknown(value, &label.value, known.iter().map(String::as_str), self.findings);
-                    sound = false;
-                }
-            }
-            let any_of = values.value.0.iter().map(|value| value.value.clone()).collect();
-            matchers.push(Matcher { label: label.value.clone(), any_of, negate: false });
-        }
-        (matchers, sound)
+        let receivers = receivers(field, self.receivers, self.context.findings);
+        self.used.extend(&receivers);
+        receivers
     }
 
     fn report_unreachable(&mut self, raw: &raw::Route, chain: &[Step]) {
@@ -240,7 +169,9 @@ impl Builder<'_> {
         for matcher in chain.iter().flat_map(|step| &step.own) {
             if !wanted.narrow(matcher) {
                 let message = format!("no alert can come here: '{}' contradicts the route above", matcher.label);
-                self.findings.add(Diagnostic::error(at, message).help("an alert comes here only through its parent"));
+                self.context
+                    .findings
+                    .add(Diagnostic::error(at, message).help("an alert comes here only through its parent"));
                 return;
             }
         }
@@ -254,32 +185,88 @@ impl Builder<'_> {
         if let Some(taken_at) = first_taker {
             let message = "no alert can come here: the routes before it take all that it matches";
             let help = "move it up, or let the route before it say continue: true";
-            self.findings.add(Diagnostic::error(at, message).also(taken_at, "this takes it").help(help));
+            self.context.findings.add(Diagnostic::error(at, message).also(taken_at, "this takes it").help(help));
         }
+    }
+
+    fn active(&mut self, field: &Field<raw::Active>, inherited: Option<HoursAt>) -> Option<HoursAt> {
+        let Some(Spanned { value, span }) = field.get() else { return inherited };
+        let raw::Active::Hours(raw) = value else { return None };
+        self.hours.push(hours::active(raw, self.context)?);
+        Some((self.hours.len() - 1, *span))
+    }
+
+    /// Warns if critical pages can end at a route that is not always active: they would wait.
+    fn report_waiting_pages(&mut self, active: Option<HoursAt>, chain: &[Step], children: &[Route]) {
+        let Some((_, hours_at)) = active else { return };
+        let page = [is("stage", Stage::Critical.as_str()), is("urgency", Urgency::Page.as_str())];
+        let mut wanted = Wanted::default();
+        if !chain.iter().flat_map(|step| &step.own).chain(&page).all(|matcher| wanted.narrow(matcher)) {
+            return;
+        }
+        let before = chain.iter().flat_map(|step| &step.before).map(|(matchers, _)| matchers);
+        if before.chain(children.iter().map(|child| &child.matchers)).any(|matchers| wanted.is_inside(matchers)) {
+            return;
+        }
+        let route = match chain.last().filter(|step| !step.own.is_empty()) {
+            Some(step) => format!("the route for {}", clipped(&in_words(&step.own))),
+            None if chain.is_empty() => "the root route".to_owned(),
+            None => "a route for everything".to_owned(),
+        };
+        let message = format!("{route} takes critical pages, and they would wait for its hours");
+        let help = "take them with a route before it, or with one inside it that says active: always";
+        self.context.findings.add(Diagnostic::warning(hours_at, message).help(help));
     }
 
     fn group_by(&mut self, field: &Field<Vec<Spanned<String>>>) -> Vec<String> {
         let Some(Spanned { value: labels, span }) = field.get() else { return Vec::new() };
         if !labels.iter().any(|label| label.value == "journey") {
             let diagnostic = Diagnostic::error(*span, "'group_by' must name 'journey': an incident is one journey's");
-            self.findings.add(diagnostic.help("write [journey, ...]"));
+            self.context.findings.add(diagnostic.help("write [journey, ...]"));
         }
         let mut out: Vec<String> = Vec::new();
         for label in labels {
             let name = label.value.as_str();
             if CHANGING_LABELS.contains(&name) {
                 let message = format!("'{name}' cannot split incidents: it changes while one is open");
-                self.findings.error(label.span, message);
+                self.context.findings.error(label.span, message);
             } else if !self.vocabulary.labels.contains_key(name) {
-                unknown(label, "label", self.vocabulary.labels.keys().map(String::as_str), self.findings);
+                unknown(label, "label", self.vocabulary.labels.keys().map(String::as_str), self.context.findings);
             } else if out.iter().any(|known| known == name) {
-                self.findings.error(label.span, format!("'{name}' stands in this list twice"));
+                self.context.findings.error(label.span, format!("'{name}' stands in this list twice"));
             } else if name != "journey" {
                 out.push(name.to_owned());
             }
         }
         out
     }
+}
+
+fn is(label: &str, value: &str) -> Matcher {
+    Matcher { label: label.to_owned(), any_of: vec![value.to_owned()], negate: false }
+}
+
+/// `layer edge or database, urgency page`.
+fn in_words(matchers: &[Matcher]) -> String {
+    let one = |matcher: &Matcher| format!("{} {}", matcher.label, matcher.any_of.join(" or "));
+    matchers.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// The receivers of a list by their place, each once.
+pub(super) fn receivers(field: &Field<Vec<Spanned<String>>>, known: &[String], findings: &mut Findings) -> Vec<usize> {
+    let mut out = Vec::new();
+    for name in field.value().into_iter().flatten() {
+        let Some(index) = known.iter().position(|known| *known == name.value) else {
+            unknown(name, "receiver", known.iter().map(String::as_str), findings);
+            continue;
+        };
+        if out.contains(&index) {
+            findings.error(name.span, format!("'{}' stands in this list twice", clipped(&name.value)));
+        } else {
+            out.push(index);
+        }
+    }
+    out
 }
 
 /// What the labels of an alert must be to come to a route; a label that is not named may be anything.
@@ -317,10 +304,7 @@ fn closed_combinations(wanted: &Wanted) -> Vec<Wanted> {
     for stage in [Stage::Warning, Stage::Critical] {
         for urgency in [Urgency::Page, Urgency::Ticket] {
             let mut one = wanted.clone();
-            let stage = Matcher { label: "stage".to_owned(), any_of: vec![stage.as_str().to_owned()], negate: false };
-            let urgency =
-                Matcher { label: "urgency".to_owned(), any_of: vec![urgency.as_str().to_owned()], negate: false };
-            if one.narrow(&stage) && one.narrow(&urgency) {
+            if one.narrow(&is("stage", stage.as_str())) && one.narrow(&is("urgency", urgency.as_str())) {
                 out.push(one);
             }
         }

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::engine::hours::Phase;
+use crate::engine::maintenance::Maintenance;
 use crate::engine::route::{Destination, Hold, Matcher};
 use crate::engine::silence::{Refused, Silence, Silences};
 use crate::engine::time::Timestamp;
@@ -14,6 +15,8 @@ pub(in crate::engine) struct Holds {
     phases: Vec<Phase>,
     /// The slot that was looked at last.
     slot: Option<Timestamp>,
+    /// Of the hours of maintenance windows in which requests do not count, as of the newest slot that was counted in.
+    excluding: Vec<Phase>,
 }
 
 impl Holds {
@@ -24,6 +27,7 @@ impl Holds {
     /// The same silences for another configuration, or another time.
     pub(super) fn forget_hours(&mut self) {
         self.phases.clear();
+        self.excluding.clear();
     }
 }
 
@@ -35,7 +39,7 @@ impl Engine {
 
     /// Brings silences and hours to `slot`; returns whether alerts may be held otherwise than before.
     pub(super) fn look_at_holds(&mut self, slot: Timestamp) -> bool {
-        let Holds { silences, phases, slot: looked_at } = &mut self.holds;
+        let Holds { silences, phases, slot: looked_at, .. } = &mut self.holds;
         *looked_at = Some(slot);
         let mut changed = silences.advance(slot, self.spec.interval);
         if phases.len() != self.spec.hours.len() {
@@ -57,6 +61,32 @@ impl Engine {
             matchers.iter().all(|matcher| matcher.matches(&|name| self.alert_label(**key, record, name)))
         });
         matching.count()
+    }
+
+    /// Notes for which SLOs what was counted since the newest slot does not count: those of maintenance windows that were
+    /// open for any part of that time. So a window that ends between two polls leaves nothing behind.
+    pub(super) fn note_excluded(&mut self, slot: Timestamp) {
+        let since = self.newest_slot.unwrap_or(slot - self.spec.interval);
+        let spec = self.spec.clone();
+        let windows: Vec<&Maintenance> = spec.maintenance.iter().filter(|window| !window.counts).collect();
+        let phases = &mut self.holds.excluding;
+        if self.newest_slot.is_none() || phases.len() != windows.len() {
+            *phases = windows.iter().map(|window| spec.hours[window.hours].phase(since)).collect();
+        }
+        for (index, window) in windows.into_iter().enumerate() {
+            let phase = &mut self.holds.excluding[index];
+            if phase.until <= since {
+                *phase = spec.hours[window.hours].phase(since);
+            }
+            if !phase.open && phase.until >= slot {
+                continue;
+            }
+            for slo in 0..self.slos.len() {
+                if window.matches(&|name| self.slo_label(slo, name)) {
+                    self.slos[slo].exclude(slot.slot_number(spec.interval));
+                }
+            }
+        }
     }
 
     pub(in crate::engine) fn is_open(&self, hours: usize) -> bool {

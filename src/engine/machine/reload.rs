@@ -39,6 +39,7 @@ impl Engine {
         let outbox = replace(&mut old.outbox, Outbox::new(Vec::new()));
         self.outbox = outbox.renumbered(self.spec.receivers.clone(), &moves);
         self.held_back = old.held_back;
+        self.digests = take(&mut old.digests).renumbered(&self.spec, &moves);
         self.holds = take(&mut old.holds);
         self.holds.forget_hours();
         self.missed = old.missed;

@@ -32,6 +32,7 @@ pub(super) struct Remembered {
     receivers: Vec<ReceiverMemory>,
     dead_letters: Vec<DeadLetter>,
     silences: BTreeMap<String, Silence>,
+    digests: BTreeSet<String>,
 }
 
 /// What came back.
@@ -56,6 +57,10 @@ impl Remembered {
         if !self.incidents.contains(key) {
             self.incidents.insert(key.to_owned());
         }
+    }
+
+    pub(super) fn touch_digest(&mut self, name: &str) {
+        self.digests.insert(name.to_owned());
     }
 
     /// Nothing can be told by its index any more.
@@ -96,7 +101,8 @@ impl Engine {
         let rest =
             [Record::Progress(self.progress()), Record::DeadLetters(self.outbox.dead_letters().cloned().collect())];
         let silences = self.holds.silences.all().cloned().map(Record::Silence);
-        rules.chain(incidents).chain(silences).chain(deliveries).chain(receivers).chain(rest).collect()
+        let digests = self.digests.names().filter_map(|name| self.digest_memory(name));
+        rules.chain(incidents).chain(silences).chain(digests).chain(deliveries).chain(receivers).chain(rest).collect()
     }
 
     /// Goes on from what was remembered; to be called on an engine that has taken nothing in yet. A clock that was set
@@ -104,8 +110,8 @@ impl Engine {
     pub fn restore(&mut self, now: Timestamp, memory: Memory) -> Restored {
         let mut restored = Restored::default();
         let mut places = self.places();
-        let (mut incidents, mut pending, mut receivers, mut dead_letters) =
-            <(Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
+        let (mut incidents, mut pending, mut receivers, mut dead_letters, mut digests) =
+            <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
         for record in memory.into_records() {
             match record {
                 Record::Progress(progress) => self.restore_progress(progress),
@@ -115,8 +121,10 @@ impl Engine {
                 Record::Receiver(receiver) => receivers.push(receiver),
                 Record::DeadLetters(letters) => dead_letters = letters,
                 Record::Silence(silence) => self.holds.silences.restore(silence),
+                Record::Digest(digest) => digests.push(digest),
             }
         }
+        self.digests.restore(digests, self.due_slot, &self.spec, &places);
         for memory in incidents {
             self.incidents.insert(memory.identity.key.clone(), Incident::recall(memory, &places));
         }
@@ -207,6 +215,10 @@ impl Engine {
         }
         self.outbox_changes(remembered, &mut changes);
         self.silence_changes(remembered, &mut changes);
+        for key in take(&mut remembered.digests) {
+            let memory = self.digest_memory(&key).map(Change::Put);
+            changes.push(memory.unwrap_or(Change::Drop(Name { kind: Kind::Digest, key })));
+        }
         let progress = self.progress();
         if progress != remembered.progress {
             remembered.progress = progress;
@@ -315,7 +327,12 @@ impl Engine {
         Record::Incident(incident.remember(&Names { rule: &rule, receiver: &receiver }))
     }
 
-    fn alert_name(&self, key: AlertKey) -> AlertName {
+    fn digest_memory(&self, name: &str) -> Option<Record> {
+        let memory = self.digests.get(name)?.remember(name);
+        Some(Record::Digest(memory))
+    }
+
+    pub(super) fn alert_name(&self, key: AlertKey) -> AlertName {
         let slo = &self.slos[key.slo];
         let spec = &self.spec.slos[slo.template];
         AlertName {

@@ -16,14 +16,19 @@ use crate::engine::time::Timestamp;
 impl Engine {
     pub(super) fn update_incidents(&mut self, slot: Timestamp, effects: &mut Vec<Effect>) {
         let mut standing: BTreeMap<String, Vec<Standing>> = BTreeMap::new();
+        let mut seen = Vec::new();
         for key in &self.standing {
             let Some((identity, alert)) = self.stand(*key) else { continue };
             if !self.incidents.contains_key(&identity.key) {
                 let incident = Incident::open(slot, identity.clone(), alert.level);
                 self.incidents.insert(identity.key.clone(), incident);
             }
+            if !self.spec.digests.is_empty() {
+                seen.push((*key, identity.key.clone(), alert.destinations.iter().all(|to| to.held.is_some())));
+            }
             standing.entry(identity.key).or_default().push(alert);
         }
+        self.collect(slot, &seen);
         let mut incidents = std::mem::take(&mut self.incidents);
         for (key, incident) in &mut incidents {
             if key == SOURCE_INCIDENT {

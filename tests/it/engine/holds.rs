@@ -197,3 +197,88 @@ fn active_hours_hold_back_one_route_and_not_the_other() {
     assert_eq!(world.held_back(), [0, 0, 1]);
     assert_eq!(world.poll(&[18.0]), ["team opened checkout warning page"]);
 }
+
+/// Requests and slow ones that count.
+fn counted(world: &World) -> (f64, f64) {
+    let slo = world.engine.view().slos.remove(0);
+    (slo.events, slo.bad_events)
+}
+
+#[test]
+fn requests_in_a_window_that_excludes_them_burn_nothing_before_and_after() {
+    let mut world = database();
+    world.poll(&[1.0]);
+    let before = counted(&world);
+    let from = world.slot - STEP;
+    // Begins and ends at a slot, between two, and lasts less than one: what was counted in part of it is left out.
+    for (begins_s, lasts_s, polls) in [(0, 600, 20), (10, 600, 21), (7, 9, 1)] {
+        let from = world.slot - STEP + Duration::from_secs(begins_s);
+        let hours = vec![Hours::Once { from, to: from + Duration::from_secs(lasts_s) }];
+        let window = Maintenance { name: "m".into(), hours: 0, matchers: of("layer", "database"), counts: false };
+        world.reload(|spec| (spec.hours, spec.maintenance) = (hours, vec![window]));
+        let before = counted(&world);
+        world.quiet(polls, &[100.0]);
+        assert_eq!(counted(&world), before, "begins after {begins_s} s, lasts {lasts_s} s");
+        assert_eq!(world.sight(0), Sight::Ok);
+        world.healthy(10);
+        assert_eq!(counted(&world), (before.0 + 1000.0, before.1));
+    }
+    assert!(world.slot.since(from) < Duration::from_hours(1), "else the first one is out of the period");
+    assert_eq!(counted(&world).1, before.1);
+    assert_eq!(world.held_back(), [0; 3]);
+}
+
+#[test]
+fn nothing_is_counted_of_a_gap_that_a_window_lay_in() {
+    let mut world = database();
+    let before = counted(&world);
+    let from = world.slot + STEP;
+    let hours = vec![Hours::Once { from, to: from + STEP }];
+    let window = Maintenance { name: "m".into(), hours: 0, matchers: Vec::new(), counts: false };
+    world.reload(|spec| (spec.hours, spec.maintenance) = (hours, vec![window]));
+    // The source is away before, during and after; what comes back counted it all.
+    (0..8).for_each(|_| drop(world.fail()));
+    world.counts[0][1] += 900.0;
+    world.poll(&[0.0]);
+    assert_eq!(counted(&world), before);
+    world.healthy(5);
+    assert_eq!(counted(&world), (before.0 + 500.0, before.1));
+}
+
+#[test]
+fn an_alert_that_stands_is_not_resolved_by_what_does_not_count() {
+    let mut world = database();
+    world.until_told(&[60.0]);
+    world.maintain(12, false);
+    world.quiet(12, &[0.0]);
+    assert_eq!(world.engine.view().alerts.len(), 1, "nobody has seen that it is over");
+    assert_eq!(world.until_told(&[0.0]).1, page("resolved"));
+}
+
+#[test]
+fn a_window_leaves_out_only_what_it_matches() {
+    let rules = || vec![burn_rule("spike", Urgency::Page)];
+    let by = SloSpec { by: vec!["region".into()], max_by: 3, ..slo("edge", rules()) };
+    let mut world = World::new(vec![slo("database", rules()), by]);
+    let regions = |world: &mut World, round: i32| {
+        let bounds: Arc<[f64]> = [0.1, f64::INFINITY].into();
+        let mut snapshot = Snapshot::default();
+        for region in ["eu", "us"] {
+            let labels: Labels = [("region".to_string(), region.to_string())].into();
+            let id = world.engine.bind(1, &labels, &bounds).expect("within the limits");
+            snapshot.push(id, &[f64::from(round) * 100.0; 2]);
+        }
+        let slot = world.slot;
+        world.step(Input::Polled { slot, snapshot: &snapshot });
+    };
+    regions(&mut world, 1);
+    let hours = vec![world.hours(100)];
+    let window = Maintenance { name: "m".into(), hours: 0, matchers: of("region", "eu"), counts: false };
+    world.reload(|spec| (spec.hours, spec.maintenance) = (hours, vec![window]));
+    (2..10).for_each(|round| regions(&mut world, round));
+    let events =
+        world.engine.view().slos.into_iter().filter(|slo| slo.labels.get("region").is_some_and(|it| !it.is_empty()));
+    let events: Vec<(String, f64)> = events.map(|slo| (slo.labels["region"].clone(), slo.events)).collect();
+    // The poll in which the reload's window began had its increase before it.
+    assert_eq!(events, [("eu".to_string(), 100.0), ("us".to_string(), 800.0)]);
+}
