@@ -24,15 +24,6 @@ pub struct Backfill {
     task: JoinHandle<()>,
 }
 
-/// The slots that are missing before `slot`: all that the windows reach, or those since `newest`.
-pub fn missing(spec: &Spec, newest: Option<Timestamp>, slot: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    let interval = spec.interval;
-    let reach = (slot - spec.longest_window()).align_down(interval) - interval;
-    let from = newest.map_or(reach, |newest| reach.max(newest + interval));
-    let to = slot - interval;
-    (from <= to).then_some((from, to))
-}
-
 impl Backfill {
     /// Reads what polls at the slots `from` to `to` would have seen; `deadline` is for each request.
     pub fn start(prometheus: Prometheus, spec: &Spec, (from, to): (Timestamp, Timestamp), deadline: Duration) -> Self {
@@ -71,46 +62,6 @@ async fn read(parts: [Slices; 2], sender: mpsc::Sender<Result<History, SourceErr
             if sender.send(slice).await.is_err() || failures == MAX_FAILURES {
                 return;
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(s: i64) -> Timestamp {
-        Timestamp::from_unix_s(s)
-    }
-
-    #[test]
-    fn what_is_missing() {
-        let slo = crate::engine::sli::SloSpec { period: Duration::from_hours(1), ..slo() };
-        let spec = Spec { interval: Duration::from_secs(30), slos: vec![slo], ..Spec::default() };
-        let missing = |newest: Option<i64>, slot| missing(&spec, newest.map(at), at(slot));
-        assert_eq!(missing(None, 36_000), Some((at(32_370), at(35_970))), "a baseline and every slot of the window");
-        assert_eq!(missing(Some(35_970), 36_000), None);
-        assert_eq!(missing(Some(35_940), 36_000), Some((at(35_970), at(35_970))));
-        assert_eq!(missing(Some(30), 36_000), Some((at(32_370), at(35_970))), "no more than the windows reach");
-    }
-
-    fn slo() -> crate::engine::sli::SloSpec {
-        crate::engine::sli::SloSpec {
-            journey: "checkout".into(),
-            layer: None,
-            tier: None,
-            owner: None,
-            runbook: None,
-            labels: Default::default(),
-            selector: "m".into(),
-            budget_s: 0.1,
-            objective_ppm: 990_000,
-            period: Duration::ZERO,
-            between: Default::default(),
-            new_series: Default::default(),
-            by: vec![],
-            max_by: 1,
-            rules: vec![],
         }
     }
 }

@@ -18,7 +18,7 @@ mod reload;
 
 mod report;
 
-mod schedule;
+pub mod schedule;
 
 mod sends;
 

@@ -9,11 +9,11 @@ use crate::engine::{Effect, Input, Report};
 use crate::source::prometheus::History;
 use crate::source::{Source, SourceError, feed};
 
-use super::backfill::{Backfill, missing};
+use super::backfill::Backfill;
 use super::event::Event;
 use super::live::Live;
 use super::report;
-use super::schedule::{Schedule, Turn};
+use super::schedule::{Schedule, Turn, missing};
 use super::status::Reading;
 use super::world::World;
 
@@ -183,7 +183,7 @@ impl Live {
             return self.evaluate(slot, &poll);
         };
         let spec = &self.world.config.spec;
-        let Some(range) = missing(spec, self.engine.newest_slot(), slot) else {
+        let Some(range) = missing(spec, &self.engine, slot) else {
             return self.evaluate(slot, &poll);
         };
         tracing::info!(from = %range.0, to = %range.1, "reading history");

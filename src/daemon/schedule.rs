@@ -1,6 +1,7 @@
 //! Which slot is polled next, and when. Pure: the wall clock is a parameter and may jump.
 
 use crate::engine::time::{Duration, Timestamp};
+use crate::engine::{Engine, Spec};
 
 /// A poll to make: for `slot`, once the wall clock shows `at`, which may have passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,26 @@ impl Schedule {
     pub fn done(&mut self, slot: Timestamp) {
         self.last = Some(self.last.map_or(slot, |last| last.max(slot)));
     }
+}
+
+/// The slots that are missing before `slot`: all that the windows reach, or those since the newest one. Slots that nobody
+/// evaluated since the newest that was are evaluated in their turn, and need whole windows, too.
+pub fn missing(spec: &Spec, engine: &Engine, slot: Timestamp) -> Option<(Timestamp, Timestamp)> {
+    missing_since(spec, engine.newest_slot(), engine.evaluated_slot(), slot)
+}
+
+fn missing_since(
+    spec: &Spec,
+    newest: Option<Timestamp>,
+    evaluated: Option<Timestamp>,
+    slot: Timestamp,
+) -> Option<(Timestamp, Timestamp)> {
+    let (interval, windows) = (spec.interval, spec.longest_window());
+    let first = evaluated.map_or(slot, |evaluated| slot.min(evaluated + interval)).max(slot - windows);
+    let reach = (first - windows).align_down(interval) - interval;
+    let from = newest.map_or(reach, |newest| reach.max(newest + interval));
+    let to = slot - interval;
+    (from <= to).then_some((from, to))
 }
 
 #[cfg(test)]
@@ -163,6 +184,49 @@ mod tests {
                     last = Some(turn.slot);
                 }
             }
+        }
+    }
+
+    fn at(s: i64) -> Timestamp {
+        Timestamp::from_unix_s(s)
+    }
+
+    #[test]
+    fn what_is_missing() {
+        let slo = crate::engine::sli::SloSpec { period: Duration::from_hours(1), ..slo() };
+        let spec = Spec { interval: Duration::from_secs(30), slos: vec![slo], ..Spec::default() };
+        let missing = |newest: Option<i64>, slot| missing_since(&spec, newest.map(at), newest.map(at), at(slot));
+        assert_eq!(missing(None, 36_000), Some((at(32_370), at(35_970))), "a baseline and every slot of the window");
+        assert_eq!(missing(Some(35_970), 36_000), None);
+        assert_eq!(missing(Some(35_940), 36_000), Some((at(35_970), at(35_970))));
+        assert_eq!(missing(Some(30), 36_000), Some((at(28_770), at(35_970))), "no more than windows for the windows");
+        let restarted = |evaluated| missing_since(&spec, None, Some(at(evaluated)), at(36_000));
+        assert_eq!(restarted(36_000), Some((at(32_370), at(35_970))), "the slot was evaluated before the restart");
+        assert_eq!(
+            restarted(35_370),
+            Some((at(31_770), at(35_970))),
+            "whole windows for the first slot to be evaluated"
+        );
+        assert_eq!(restarted(30), Some((at(28_770), at(35_970))), "but not for what is long past");
+    }
+
+    fn slo() -> crate::engine::sli::SloSpec {
+        crate::engine::sli::SloSpec {
+            journey: "checkout".into(),
+            layer: None,
+            tier: None,
+            owner: None,
+            runbook: None,
+            labels: Default::default(),
+            selector: "m".into(),
+            budget_s: 0.1,
+            objective_ppm: 990_000,
+            period: Duration::ZERO,
+            between: Default::default(),
+            new_series: Default::default(),
+            by: vec![],
+            max_by: 1,
+            rules: vec![],
         }
     }
 }

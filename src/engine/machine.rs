@@ -241,6 +241,11 @@ impl Engine {
         self.newest_slot
     }
 
+    /// The newest slot that was evaluated, whoever drove the engine then.
+    pub fn evaluated_slot(&self) -> Option<Timestamp> {
+        self.evaluated_slot
+    }
+
     /// When [`Input::Tick`] is worth giving next.
     pub fn wake_at(&self) -> Option<Timestamp> {
         self.outbox.wake_at()

@@ -46,6 +46,7 @@ use self::message::Context;
 pub use self::message::Message;
 use self::post::Post;
 use self::secrets::Scrubber;
+pub use self::transport::retry_after;
 
 /// How long a send may take, from the connect to the answer's end.
 pub const DEADLINE: Duration = Duration::from_secs(10);

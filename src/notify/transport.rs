@@ -97,7 +97,7 @@ async fn bounded_body(mut response: Response) -> reqwest::Result<String> {
 }
 
 /// Seconds, or a date in one of the three forms of RFC 9110, section 5.6.7. What cannot be read is as if not said.
-fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
     let value = value.trim();
     let wait = if value.bytes().all(|byte| byte.is_ascii_digit()) {

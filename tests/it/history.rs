@@ -184,6 +184,11 @@ impl Random {
         ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 
+    /// One of the whole numbers below.
+    pub fn below(&mut self, below: usize) -> usize {
+        ((1.0 - self.unit()) * below as f64) as usize
+    }
+
     /// Whole seconds in [0, below).
     pub fn duration(&mut self, below: Duration) -> Duration {
         Duration::from_secs((below.secs() * (1.0 - self.unit())) as i64)

@@ -14,7 +14,11 @@ use crate::daemon::{Daemon, RULES, config, history, pagerduty, pages};
 use crate::engine::{STEP, World, burn_rule, slo};
 use crate::exporter::Exporter;
 use crate::fakes::Fakes;
+use crate::history::Random;
 use crate::real::Prometheus;
+
+use super::world::START;
+use super::{UNTIL_OVER, hour, rounds};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -121,6 +125,39 @@ fn ten_minutes_of_sleep_are_counted_and_resolve_nothing() {
     let (_, told) = world.until_told(&[0.0]);
     assert!(told[0].contains("resolved"), "{told:?}");
     assert!(world.told.len() > before);
+}
+
+#[test]
+fn however_the_clock_is_set_nothing_is_evaluated_in_the_future_or_twice() {
+    rounds(20, |seed| {
+        for scraping in [false, true] {
+            let mut world = hour(seed);
+            if scraping {
+                world = world.scraping();
+            }
+            let mut random = Random::new(seed + 3_000_000);
+            let (mut ahead_s, mut newest) = (0, None);
+            for _ in 0..8 {
+                world.run_for(Duration::from_secs(60 + random.below(900) as i64));
+                let checked = world.evaluated.split_off(0);
+                for (slot, wall) in checked {
+                    assert!(slot <= wall, "{slot} was evaluated at {wall}");
+                    assert!(newest.is_none_or(|newest| slot > newest), "{slot} after {newest:?}");
+                    newest = Some(slot);
+                }
+                let step_s = [-3600, 3600, 600, -600, -20, 5][random.below(6)];
+                ahead_s += step_s;
+                world.set_clock(ahead_s * 1000);
+                // After it was set back slots come again.
+                newest = world.engine.evaluated_slot().filter(|_| step_s < 0).or(newest);
+            }
+            world.set_clock(0);
+            world.run_until(START + UNTIL_OVER + Duration::from_hours(3));
+            world.judge();
+            let view = world.engine.view();
+            assert_eq!((view.alerts.len(), view.incidents.len()), (0, 0), "in the end all is well, and told");
+        }
+    });
 }
 
 /// A wall clock that the test sets.
