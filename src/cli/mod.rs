@@ -11,6 +11,7 @@ pub mod replay;
 pub mod rules_export;
 pub mod run;
 pub mod schema;
+pub mod silence;
 pub mod status;
 pub mod when;
 
@@ -49,6 +50,9 @@ pub enum Command {
     Rules(rules_export::Rules),
     /// Show what a running daemon sees and says: exit 1 while something fires
     Status(status::Status),
+    /// Hold notifications back for a while: say of what, until when, and why
+    #[command(subcommand)]
+    Silence(silence::Silence),
     /// Send receivers a test notification, marked as one, and show what they answer
     NotifyTest(notify_test::NotifyTest),
     /// Print the JSON Schema of the configuration, for editors
@@ -64,6 +68,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args),
         Command::Rules(rules_export::Rules::Export(args)) => rules_export::run(args),
         Command::Status(args) => status::run(args),
+        Command::Silence(args) => silence::run(args),
         Command::NotifyTest(args) => notify_test::run(args),
         Command::Schema => schema::run(),
     }

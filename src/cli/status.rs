@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::remote::Remote;
 
-mod show;
+pub(super) mod show;
 
 #[derive(Debug, clap::Args)]
 pub struct Status {
@@ -37,6 +37,7 @@ pub fn run(args: &Status) -> anyhow::Result<ExitCode> {
 #[derive(Debug, Deserialize)]
 struct Answer {
     version: String,
+    now: String,
     uptime_s: i64,
     not_ready: Option<String>,
     config_file: String,
@@ -48,6 +49,8 @@ struct Answer {
     slos: Vec<Slo>,
     alerts: Vec<Alert>,
     incidents: Vec<Incident>,
+    silences: Vec<Silence>,
+    maintenance: Vec<Maintenance>,
     held_back: BTreeMap<String, u64>,
     missed: Missed,
     receivers: Vec<Receiver>,
@@ -120,6 +123,30 @@ struct Incident {
     opened_at: String,
     stage: String,
     urgency: String,
+    alerts: usize,
+}
+
+#[derive(Debug, Deserialize)]
+struct Silence {
+    matchers: Vec<Matcher>,
+    starts_at: String,
+    ends_at: String,
+    author: String,
+    reason: String,
+    alerts: usize,
+}
+
+#[derive(Debug, Deserialize)]
+struct Matcher {
+    label: String,
+    any_of: Vec<String>,
+    negate: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Maintenance {
+    name: String,
+    until: Option<String>,
     alerts: usize,
 }
 

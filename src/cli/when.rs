@@ -7,21 +7,38 @@ use crate::engine::time::Timestamp;
 
 /// Reads `2026-03-01T12:00:00Z`, `1772366400` or `30d` (so long before `now`).
 pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Ok(Timestamp::from_unix_ms(time.timestamp_millis()));
-    }
-    if let Ok(unix_s) = text.parse::<f64>()
-        && unix_s.abs() < 1e11
-    {
-        return Ok(Timestamp::from_unix_ms((unix_s * 1000.0).round() as i64));
-    }
-    if text == "now" {
-        return Ok(now);
+    if let Some(at) = absolute(text, now) {
+        return Ok(at);
     }
     let age = duration(text).map_err(|_| {
         format!("'{text}' is no point in time: write 2026-03-01T12:00:00Z, Unix seconds, or an age such as 30d")
     })?;
     Ok(now - age)
+}
+
+/// As [`parse`], but `30m` is so long after `now`.
+pub fn parse_ahead(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    if let Some(at) = absolute(text, now) {
+        return Ok(at);
+    }
+    let ahead = duration(text).map_err(|_| {
+        format!(
+            "'{text}' is no point in time: write 2026-03-01T12:00:00Z, Unix seconds, or 30m for half an hour from now"
+        )
+    })?;
+    Ok(now + ahead)
+}
+
+fn absolute(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(Timestamp::from_unix_ms(time.timestamp_millis()));
+    }
+    if let Ok(unix_s) = text.parse::<f64>()
+        && unix_s.abs() < 1e11
+    {
+        return Some(Timestamp::from_unix_ms((unix_s * 1000.0).round() as i64));
+    }
+    (text == "now").then_some(now)
 }
 
 #[cfg(test)]
@@ -43,5 +60,8 @@ mod tests {
         for wrong in ["", "yesterday", "2026-03-01", "2026-13-01T00:00:00Z", "NaN", "inf", "1e99", "-1d"] {
             check(wrong, None);
         }
+        assert_eq!(parse_ahead("30m", now), Ok(now + crate::engine::time::Duration::from_minutes(30)));
+        assert_eq!(parse_ahead("2026-03-01T12:00:00Z", now), Ok(now));
+        assert!(parse_ahead("tomorrow", now).is_err());
     }
 }

@@ -7,10 +7,12 @@ use tokio::sync::oneshot;
 use crate::config::{Diagnostics, Loaded};
 use crate::engine::Outcome;
 use crate::engine::histogram::Poll;
+use crate::engine::silence::Silence;
 use crate::engine::time::Timestamp;
 use crate::source::SourceError;
 use crate::source::prometheus::History;
 
+use super::silences::{Made, NotMade, Wanted};
 use super::status::Status;
 
 /// See the module's documentation.
@@ -50,4 +52,8 @@ pub enum Request {
     Ready(oneshot::Sender<Result<(), String>>),
     /// Answered once the new configuration is in force, or refused.
     Reload(oneshot::Sender<Result<(), String>>),
+    /// Answered once the silence is made, or refused.
+    Silence(Box<Wanted>, oneshot::Sender<Result<Made, NotMade>>),
+    /// Ends the silence of this id; answered with it, or `None` if there is none.
+    Unsilence(String, oneshot::Sender<Option<Silence>>),
 }

@@ -173,6 +173,16 @@ impl Live {
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Ready(reply) => drop(reply.send(self.not_ready.clone().map_or(Ok(()), Err))),
             Request::Reload(reply) => self.reload(Some(reply)),
+            Request::Silence(wanted, reply) => {
+                let made = self.silence(*wanted);
+                self.status = None;
+                drop(reply.send(made));
+            }
+            Request::Unsilence(id, reply) => {
+                let ended = self.unsilence(&id);
+                self.status = None;
+                drop(reply.send(ended));
+            }
         }
     }
 

@@ -26,6 +26,8 @@ mod server;
 
 mod signals;
 
+mod silences;
+
 pub mod status;
 
 mod world;

@@ -12,6 +12,8 @@ mod page;
 
 mod prometheus;
 
+mod silences;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -20,12 +22,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config;
+use crate::engine::silence::Silence;
 use crate::engine::time::Duration;
 use crate::telemetry::metrics::Durations;
 
 use self::guard::Guard;
 use super::StartError;
 use super::event::{Event, Request};
+use super::silences::{Made, NotMade, Wanted};
 use super::status::Status;
 
 /// The loop answers in microseconds, except while it takes in a large slice of history.
@@ -117,6 +121,16 @@ impl Asker {
     /// Returns once the new configuration is in force, or why it is not.
     pub async fn reload(&self) -> Result<Result<(), String>, NoAnswer> {
         self.ask(Request::Reload).await
+    }
+
+    /// Makes a silence, or replaces one.
+    pub async fn silence(&self, wanted: Wanted) -> Result<Result<Made, NotMade>, NoAnswer> {
+        self.ask(|reply| Request::Silence(Box::new(wanted), reply)).await
+    }
+
+    /// Ends a silence and returns it; `None` if there is none.
+    pub async fn unsilence(&self, id: String) -> Result<Option<Silence>, NoAnswer> {
+        self.ask(|reply| Request::Unsilence(id, reply)).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, NoAnswer> {

@@ -24,6 +24,7 @@ mod remote_read;
 mod replay;
 mod same_decisions;
 mod server;
+mod silences;
 mod source;
 mod source_real;
 mod systemd;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use owo_colors::OwoColorize as _;
 
-use super::{Answer, Slo};
+use super::{Answer, Matcher, Slo};
 use crate::engine::histogram::place;
 use crate::engine::time::Duration;
 
@@ -13,12 +13,13 @@ const WIDTH: u16 = 80;
 /// Notifications shown of those the daemon remembers.
 const TOLD: usize = 5;
 
-pub fn text(answer: &Answer) -> String {
+pub(super) fn text(answer: &Answer) -> String {
     let mut out = head(answer);
     out += &slos(&answer.slos);
     out += &problems(&answer.slos);
     out += &alerts(answer);
     out += &incidents(answer);
+    out += &holds(answer);
     out += &notifications(answer);
     out += &held_back(answer);
     out += &receivers(answer);
@@ -136,6 +137,38 @@ fn notifications(answer: &Answer) -> String {
     section("Last notifications", lines)
 }
 
+/// Silences and maintenance windows that hold something back, or will.
+fn holds(answer: &Answer) -> String {
+    // Times in one form and zone sort as texts.
+    let standing = answer.silences.iter().filter(|silence| silence.ends_at > answer.now);
+    let silences = standing.map(|silence| {
+        let pending = silence.starts_at > answer.now;
+        let from = if pending { format!("from {} ", silence.starts_at) } else { String::new() };
+        let matchers: Vec<String> = silence.matchers.iter().map(matcher).collect();
+        let holds = if pending { String::new() } else { holding(silence.alerts) };
+        let who = format!("    {}: {}{holds}", silence.author, silence.reason);
+        let what = format!("{} {from}until {}", matchers.join(" "), silence.ends_at);
+        format!("{}\n{}", wrapped(&what), wrapped(&who))
+    });
+    let windows = answer.maintenance.iter().map(|window| {
+        let until = window.until.as_ref().map_or_else(String::new, |until| format!(" until {until}"));
+        wrapped(&format!("{}{until}{}", window.name, holding(window.alerts)))
+    });
+    section("Silences", silences) + &section("Maintenance", windows)
+}
+
+fn matcher(matcher: &Matcher) -> String {
+    format!("{}{}{}", matcher.label, if matcher.negate { "!=" } else { "=" }, matcher.any_of.join("|"))
+}
+
+fn holding(alerts: usize) -> String {
+    match alerts {
+        0 => String::new(),
+        1 => "; holds back 1 alert".into(),
+        n => format!("; holds back {n} alerts"),
+    }
+}
+
 fn held_back(answer: &Answer) -> String {
     let counts = answer.held_back.iter().filter(|(_, n)| **n > 0);
     let counts: Vec<String> = counts.map(|(reason, n)| format!("{} {n}", reason.replace('_', " "))).collect();
@@ -188,7 +221,7 @@ fn sight_colour(sight: &str) -> Color {
 }
 
 /// Breaks a line of a section where it would be too wide; its indentation is kept, and deepened for what follows.
-fn wrapped(line: &str) -> String {
+pub(in crate::cli) fn wrapped(line: &str) -> String {
     const ROOM: usize = WIDTH as usize - 2;
     let indent = line.len() - line.trim_start().len();
     let mut out = " ".repeat(indent);

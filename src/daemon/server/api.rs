@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::telemetry::metrics::{self, Durations, Facts};
 
 use super::entrance::{self, Guards};
-use super::{Asker, NoAnswer, page, prometheus};
+use super::{Asker, NoAnswer, page, prometheus, silences};
 
 /// Nobody has anything to say that is longer.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -22,8 +22,8 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 #[derive(Debug, Clone)]
-struct Server {
-    asker: Asker,
+pub(super) struct Server {
+    pub asker: Asker,
     durations: Arc<Durations>,
 }
 
@@ -37,6 +37,8 @@ pub fn router(asker: Asker, durations: Arc<Durations>, guards: Guards) -> Router
         .route("/api/v1/incidents", only(get(incidents)))
         .route("/api/v1/alerts", only(get(alerts)))
         .route("/api/v1/rules", only(get(rules)))
+        .route("/api/v1/silences", only(get(silences::list).post(silences::set)))
+        .route("/api/v1/silences/{id}", only(get(silences::one).delete(silences::end)))
         .fallback(not_found)
         .layer(from_fn_with_state(guards, entrance::admit))
         // Whoever starts and watches processes asks these, and they tell nothing else.
@@ -107,7 +109,7 @@ async fn wrong_method() -> Response {
 }
 
 /// As Prometheus shapes its answers.
-fn success(data: serde_json::Value) -> Response {
+pub(super) fn success(data: serde_json::Value) -> Response {
     Json(json!({"status": "success", "data": data})).into_response()
 }
 

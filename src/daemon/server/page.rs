@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::daemon::silences::in_words;
 use crate::daemon::status::{Status, Told};
 use crate::engine::alert::AlertRecord;
 use crate::engine::slo::Sight;
@@ -28,6 +29,7 @@ pub fn page(status: &Status) -> Markup {
                 header { h1 { "slowburn" } (summary(status)) }
                 main {
                     @if !view.incidents.is_empty() { (incidents(status)) }
+                    (holds(status))
                     (slos(&view.slos))
                     (notifications(&status.notifications))
                     (receivers(status))
@@ -88,6 +90,50 @@ fn incidents(status: &Status) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Silences that are active or to come, and maintenance windows that are open.
+fn holds(status: &Status) -> Markup {
+    let (view, now) = (&status.view, status.now);
+    let silences: Vec<_> = view.silences.iter().filter(|known| !known.silence.is_over(now)).collect();
+    html! {
+        @if !silences.is_empty() || !view.maintenance.is_empty() {
+            section {
+                h2 { "Held back" }
+                ul {
+                    @for known in silences {
+                        @let silence = &known.silence;
+                        li {
+                            strong { (in_words(&silence.matchers)) }
+                            @if silence.starts_at > now {
+                                " will be silenced from " time { (silence.starts_at) } " until " time { (silence.ends_at) }
+                            } @else {
+                                " is silenced until " time { (silence.ends_at) } (holding(known.alerts))
+                            }
+                            br; small { (silence.author) ": " (silence.reason) }
+                        }
+                    }
+                    @for window in &view.maintenance {
+                        li {
+                            "Maintenance " strong { (window.name) }
+                            @if let Some(until) = window.until { " until " time { (until) } }
+                            (holding(window.alerts))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn holding(alerts: usize) -> Markup {
+    html! {
+        @match alerts {
+            0 => ", nothing that stands is held back",
+            1 => { ", " strong.poor { "1 alert" } " is held back" },
+            n => { ", " strong.poor { (n) " alerts" } " are held back" },
         }
     }
 }
