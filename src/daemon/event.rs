@@ -9,6 +9,7 @@ use crate::engine::Outcome;
 use crate::engine::histogram::Poll;
 use crate::engine::silence::Silence;
 use crate::engine::time::Timestamp;
+use crate::notify::Heard;
 use crate::source::SourceError;
 use crate::source::prometheus::History;
 
@@ -30,6 +31,10 @@ pub enum Event {
     Sent { id: String, outcome: Outcome },
     /// A beat of the dead man's switch, for the evaluation of `slot`, was taken, or why not.
     Beaten { slot: Timestamp, result: Result<(), String> },
+    /// It is time to post what stands at a receiver.
+    RosterDue,
+    /// A post of what stands at a receiver ended; what each of its instances said.
+    RosterPosted { receiver: String, heard: Vec<Heard> },
     /// Somebody asks over HTTP.
     Asked(Request),
     /// SIGHUP.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, SteadyClock};
+use crate::engine::notification::Notification;
 use crate::engine::time::{Duration, Timestamp};
+use crate::engine::view::View;
 use crate::engine::{Effect, Engine, Input};
 use crate::telemetry::metrics::Durations;
 use crate::telemetry::systemd::Systemd;
@@ -16,6 +18,7 @@ use super::heartbeats::Heartbeats;
 use super::polls::Polls;
 use super::reload::Reloads;
 use super::report;
+use super::rosters::Rosters;
 use super::sends::{self, Sends};
 use super::server::{Asker, Server};
 use super::signals::Signals;
@@ -38,6 +41,7 @@ pub struct Live {
     pub(super) polls: Polls,
     pub(super) sends: Sends,
     pub(super) heartbeats: Heartbeats,
+    pub(super) rosters: Rosters,
     pub(super) reloads: Reloads,
     pub(super) server: Server,
     pub(super) systemd: Systemd,
@@ -70,6 +74,7 @@ impl Live {
             polls: Polls::new(&world, events.clone()),
             sends: Sends::new(events.clone()),
             heartbeats: Heartbeats::new(events.clone()),
+            rosters: Rosters::new(&world.config, events.clone()),
             reloads: Reloads::new(config_file, clock.now(), events),
             server,
             systemd: Systemd::from_env(),
@@ -113,6 +118,7 @@ impl Live {
             () = self.sends.drain_over() => Event::DrainOver,
             event = self.inbox.recv() => event.unwrap_or(Event::StopAsked),
             () = sleep(retry_in) => Event::RetryDue,
+            () = self.rosters.due() => Event::RosterDue,
             slice = self.polls.next_slice() => Event::Backfilled(slice),
             () = sleep_until(self.clock, poll_at) => Event::PollDue,
         }
@@ -132,6 +138,8 @@ impl Live {
                 self.step(Input::Settled { id: &id, outcome: &outcome });
             }
             Event::Beaten { slot, result } => self.beaten(slot, result),
+            Event::RosterDue => self.post_rosters(),
+            Event::RosterPosted { receiver, heard } => self.roster_posted(&receiver, &heard),
             Event::Asked(request) => return self.answer(request),
             Event::ReloadAsked => self.reload(None),
             Event::Loaded(loaded) => self.loaded(*loaded),
@@ -159,12 +167,21 @@ impl Live {
     pub(super) fn follow(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             report::effect(&self.world.config.spec, &effect);
+            self.rosters.note(&effect);
             match effect {
                 Effect::Notify(notification) => self.journal.push(&self.world.config.spec, &notification),
-                Effect::Deliver(delivery) => self.sends.start(self.world.notifier.clone(), delivery.notification),
+                Effect::Deliver(delivery) => self.send(delivery.notification),
                 Effect::Alert(_) | Effect::Incident(_) | Effect::Report(_) => {}
             }
         }
+    }
+
+    fn send(&mut self, notification: Arc<Notification>) {
+        let receiver = self.world.config.receivers.get(notification.receiver);
+        let holds = receiver.is_some_and(|receiver| receiver.kind.resend().is_some());
+        let now = self.steady.now();
+        let standing = holds.then(|| self.engine.roster_for(&notification, now));
+        self.sends.start(self.world.notifier.clone(), notification, standing);
     }
 
     fn answer(&mut self, request: Request) {
@@ -205,11 +222,19 @@ impl Live {
             config: self.world.config.clone(),
             evaluation_s: self.evaluation_s,
             heartbeat: self.heartbeat(),
-            view: self.engine.view(),
+            view: self.view(),
             notifications: self.journal.newest_first(),
         });
         self.status = Some(status.clone());
         status
+    }
+
+    fn view(&self) -> View {
+        let mut view = self.engine.view();
+        for receiver in &mut view.receivers {
+            receiver.problem = receiver.problem.take().or_else(|| self.rosters.problem(&receiver.name));
+        }
+        view
     }
 
     /// Polls no more, tries what waits once more, and lets what is under way end.
@@ -218,6 +243,7 @@ impl Live {
         self.systemd.stopping();
         self.polls.stop();
         self.sends.drain();
+        self.rosters.stop();
         self.step(Input::Tick);
     }
 

@@ -18,6 +18,8 @@ mod reload;
 
 mod report;
 
+mod rosters;
+
 pub mod schedule;
 
 mod sends;

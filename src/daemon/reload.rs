@@ -104,6 +104,7 @@ impl Live {
             self.engine.forget_windows();
         }
         self.world = world;
+        self.rosters.adopt(&self.world.config);
         self.polls.restart(&self.world);
     }
 }

@@ -30,12 +30,18 @@ impl Sends {
         Self { events, under_way: 0, draining: None }
     }
 
-    pub fn start(&mut self, notifier: Arc<Notifier>, notification: Arc<Notification>) {
+    /// `standing` is what is told instead to a receiver that holds alerts only while it is told of them.
+    pub fn start(
+        &mut self,
+        notifier: Arc<Notifier>,
+        notification: Arc<Notification>,
+        standing: Option<Vec<Notification>>,
+    ) {
         self.under_way += 1;
         let events = self.events.clone();
         tokio::spawn(async move {
             let id = notification.id.clone();
-            let outcome = send(notifier, notification).await;
+            let outcome = send(notifier, notification, standing).await;
             // Without a loop there is nobody left to tell.
             let _ = events.send(Event::Sent { id, outcome }).await;
         });
@@ -72,10 +78,19 @@ impl Sends {
 }
 
 /// Sends once, whatever happens to the sending itself.
-async fn send(notifier: Arc<Notifier>, notification: Arc<Notification>) -> Outcome {
+async fn send(
+    notifier: Arc<Notifier>,
+    notification: Arc<Notification>,
+    standing: Option<Vec<Notification>>,
+) -> Outcome {
     let id = notification.id.clone();
-    let sent = tokio::spawn(async move { notifier.send_and_hear(&notification, Clock.now()).await }).await;
-    let Ok(Reply { outcome, remarks, .. }) = sent else {
+    let sent = tokio::spawn(async move {
+        match standing {
+            Some(standing) => notifier.send_standing(notification.receiver, &standing, Clock.now()).await,
+            None => notifier.send_and_hear(&notification, Clock.now()).await,
+        }
+    });
+    let Ok(Reply { outcome, remarks, .. }) = sent.await else {
         return Outcome::Retry { after: None, why: "sending it failed unexpectedly".into() };
     };
     for remark in remarks {

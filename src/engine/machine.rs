@@ -15,6 +15,7 @@ mod hold;
 mod reload;
 mod remember;
 mod rewind;
+mod roster;
 mod tell;
 
 pub use self::remember::Restored;
@@ -29,6 +30,7 @@ use super::incident::{Incident, IncidentRecord};
 use super::memory::Missed;
 use super::notification::{HeldBack, Notification};
 use super::outbox::{Delivery, Outbox};
+use super::roster::Roster;
 use super::rule::{Limit, Rule, Schedule};
 use super::silence::Silence;
 use super::sli::{NewSeries, SloSpec, Traffic};
@@ -167,6 +169,7 @@ pub struct Engine {
     pub(super) standing: BTreeSet<AlertKey>,
     pub(super) incidents: BTreeMap<String, Incident>,
     pub(super) outbox: Outbox,
+    roster: Roster,
     pub(super) held_back: HeldBack,
     pub(super) missed: Missed,
     pub(super) evaluations: u64,
@@ -208,6 +211,7 @@ impl Engine {
             standing: BTreeSet::new(),
             incidents: BTreeMap::new(),
             outbox: Outbox::new(spec.receivers.clone()),
+            roster: Roster::default(),
             held_back: HeldBack::default(),
             missed: Missed::default(),
             evaluations: 0,

@@ -45,6 +45,8 @@ pub mod incident;
 
 pub mod collect;
 
+pub mod roster;
+
 pub mod spec;
 
 pub mod outbox;

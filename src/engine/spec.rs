@@ -38,6 +38,8 @@ pub struct ReceiverSpec {
     /// Whether it keeps an alert of its own for each incident, from its trigger to its resolve, and wakes people for
     /// it: then every trigger it took needs its resolve, and what came and went unheard is better not told at all.
     pub keeps_alerts: bool,
+    /// Whether it holds an alert only for as long as it is told of it again and again (see [`super::roster`]).
+    pub resends: bool,
 }
 
 /// How much a receiver takes: `burst` notifications at once, and one more each `every`.

@@ -91,13 +91,60 @@ impl Cluster {
         alert::alerts(notification, context, now + self.hold).iter().map(Alert::json).collect()
     }
 
-    /// Posts to all instances at once, each within the deadline.
+    /// Posts to all instances at once, each within the deadline, and hears all of them.
     pub async fn post(
         &self,
         notifications: &[Notification],
         context: &Context,
-        (deadline, now, scrubber): (Duration, Timestamp, &Scrubber),
+        manner: (Duration, Timestamp, &Scrubber),
     ) -> Vec<Heard> {
+        let mut under_way = self.start(notifications, context, manner);
+        let mut heard = self.unheard();
+        while let Some(ended) = under_way.join_next().await {
+            if let Ok((place, told)) = ended {
+                heard[place] = told;
+            }
+        }
+        heard
+    }
+
+    /// As [`Self::post`], and over once an instance took all of it. The others go on being told.
+    pub async fn post_to_any(
+        &self,
+        notifications: &[Notification],
+        context: &Context,
+        manner: (Duration, Timestamp, &Scrubber),
+    ) -> Reply {
+        let mut under_way = self.start(notifications, context, manner);
+        let mut heard = self.unheard();
+        while let Some(ended) = under_way.join_next().await {
+            let Ok((place, told)) = ended else { continue };
+            if told.problem().is_none() {
+                under_way.detach_all();
+                return Outcome::Delivered.into();
+            }
+            heard[place] = told;
+        }
+        reply(&heard)
+    }
+
+    /// What there is to say of instances before they have answered.
+    fn unheard(&self) -> Vec<Heard> {
+        let heard = |instance: &Instance| Heard {
+            instance: instance.name.clone(),
+            outcome: Outcome::Retry { after: None, why: "posting failed unexpectedly".into() },
+            refused: Vec::new(),
+        };
+        self.instances.iter().map(heard).collect()
+    }
+
+    /// One task an instance, which ends with its place in the configuration.
+    fn start(
+        &self,
+        notifications: &[Notification],
+        context: &Context,
+        (deadline, now, scrubber): (Duration, Timestamp, &Scrubber),
+    ) -> JoinSet<(usize, Heard)> {
         let until = now + self.hold;
         let alerts = notifications.iter().flat_map(|notification| alert::alerts(notification, context, until));
         let posted = alerts.map(|alert| Posted { json: alert.json().to_string(), name: alert.name });
@@ -114,18 +161,7 @@ impl Cluster {
             let posted = posted.clone();
             under_way.spawn(async move { (place, exchange.tell(&posted).await) });
         }
-        let unheard = |instance: &Instance| Heard {
-            instance: instance.name.clone(),
-            outcome: Outcome::Retry { after: None, why: "posting failed unexpectedly".into() },
-            refused: Vec::new(),
-        };
-        let mut heard: Vec<Heard> = self.instances.iter().map(unheard).collect();
-        while let Some(ended) = under_way.join_next().await {
-            if let Ok((place, told)) = ended {
-                heard[place] = told;
-            }
-        }
-        heard
+        under_way
     }
 }
 
@@ -206,6 +242,7 @@ impl Exchange {
             }
             let why = answer.why(Some(word));
             match batch {
+                [] => return Err(Outcome::Rejected { why }),
                 [alert] => refused.push(format!("{} ({why})", text::line(&alert.name, MAX_NAME))),
                 batch if halvings == MAX_HALVINGS => {
                     refused.push(format!("some of {} alerts ({why})", batch.len()));
@@ -233,8 +270,11 @@ impl Exchange {
     }
 }
 
-/// In their order, each short enough for one request.
+/// In their order, each short enough for one request. Nothing is posted as well, which shows whether somebody listens.
 fn batches(mut posted: &[Posted]) -> Vec<&[Posted]> {
+    if posted.is_empty() {
+        return vec![posted];
+    }
     let mut batches = Vec::new();
     while !posted.is_empty() {
         let mut bytes = 0;

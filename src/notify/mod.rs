@@ -199,6 +199,18 @@ impl Notifier {
         }
     }
 
+    /// As [`Self::post_roster`], and delivered as soon as one instance took it.
+    pub async fn send_standing(&self, receiver: usize, standing: &[Notification], now: Timestamp) -> Reply {
+        match self.targets.get(receiver).map(|target| &target.channel) {
+            Some(Channel::Alertmanager(cluster)) => {
+                cluster.post_to_any(standing, &self.context, (self.deadline, now, &self.scrubber)).await
+            }
+            Some(Channel::Post(_) | Channel::Mail(_)) | None => {
+                Outcome::Rejected { why: "it holds no alerts".into() }.into()
+            }
+        }
+    }
+
     fn sender<'a>(&'a self, target: &'a Target) -> webhook::Sender<'a> {
         webhook::Sender { context: &self.context, receiver: &target.name, external_url: &self.external_url }
     }

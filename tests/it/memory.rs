@@ -74,7 +74,7 @@ fn spec() -> Spec {
         repeat_interval: Some(Duration::from_minutes(4)),
         ..Route::default()
     };
-    let receiver = |name: &str, fallback| ReceiverSpec { name: name.into(), fallback, pace: None, keeps_alerts: false };
+    let receiver = |name: &str, fallback| ReceiverSpec { fallback, ..ReceiverSpec::new(name) };
     Spec {
         interval: STEP,
         blind_after: 2,

@@ -68,6 +68,7 @@ fn spec(name: &str, fallback: Option<usize>, built: &[Receiver]) -> ReceiverSpec
         fallback,
         pace: kind.and_then(ReceiverKind::pace),
         keeps_alerts: kind.is_some_and(ReceiverKind::keeps_alerts),
+        resends: kind.is_some_and(|kind| kind.resend().is_some()),
     }
 }
 

@@ -38,6 +38,7 @@ impl Engine {
         self.incidents.values_mut().for_each(|incident| incident.renumber(&moves));
         let outbox = replace(&mut old.outbox, Outbox::new(Vec::new()));
         self.outbox = outbox.renumbered(self.spec.receivers.clone(), &moves);
+        self.roster = take(&mut old.roster).renumbered(&moves);
         self.held_back = old.held_back;
         self.digests = take(&mut old.digests).renumbered(&self.spec, &moves);
         self.holds = take(&mut old.holds);

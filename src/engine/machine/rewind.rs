@@ -25,6 +25,7 @@ impl Engine {
         self.incidents.values_mut().for_each(|incident| incident.rewind(now));
         self.holds.forget_hours();
         self.digests.rewind(now);
+        self.roster.rewind(now);
         self.outbox.rewind(by);
         self.missed.clock_set_back += 1;
         if let Some(remembered) = &mut self.remembered {

@@ -38,6 +38,7 @@ impl Engine {
             self.update_incident(slot, incident, &alerts, effects);
         }
         incidents.retain(|_, incident| incident.record.resolved_at.is_none());
+        self.roster.forget(slot);
         self.incidents = incidents;
     }
 
@@ -50,6 +51,7 @@ impl Engine {
     ) {
         let fresh = incident.members().is_empty();
         let before = self.remembered.is_some().then(|| incident.clone());
+        self.note_roster(slot, incident, alerts);
         let mut held_back = self.held_back;
         let notifications = incident.update(slot, alerts, &|keys| self.facts(keys), &mut held_back);
         self.held_back = held_back;
@@ -129,7 +131,7 @@ impl Engine {
         facts
     }
 
-    fn alert_facts(&self, key: AlertKey) -> Option<AlertFacts> {
+    pub(super) fn alert_facts(&self, key: AlertKey) -> Option<AlertFacts> {
         // The source's own alert is no rule's.
         let record = self.rules.get(key.slo)?[key.rule].record.as_deref()?;
         let slo = &self.slos[key.slo];

@@ -26,7 +26,8 @@ use crate::notify::{short_hash, text};
 
 /// A longer value is cut, with a hash of the whole, so that two alerts never become one.
 const MAX_LABEL: usize = 512;
-const MAX_ANNOTATION: usize = 4096;
+/// Room for the hundred lines of a digest.
+const MAX_ANNOTATION: usize = 16_384;
 /// What slowburn says of each alert. A label of this name from elsewhere is told under another.
 const OWN_LABELS: [&str; 12] = [
     "alertname",
@@ -89,15 +90,21 @@ impl Alert {
         }
     }
 
-    /// For what has no alerts: the source's incident, a test.
+    /// For what has no alerts: the source's incident, a digest, a test. The last two are posted once, so they end by
+    /// themselves.
     fn of_whole(notification: &Notification, context: &Context, until: Timestamp) -> Self {
-        let name = match (notification.reason, is_of_source(notification)) {
-            (_, true) => "SlowburnBlind",
-            (Reason::Test, false) => "SlowburnTest",
-            (_, false) => "SlowburnLatency",
+        let name = match notification.reason {
+            _ if is_of_source(notification) => "SlowburnBlind",
+            Reason::Digest => "SlowburnDigest",
+            Reason::Test => "SlowburnTest",
+            _ => "SlowburnLatency",
         };
         let mut labels = Labels::new();
         put(&mut labels, common(notification, (notification.stage, notification.urgency), name));
+        if notification.digest.is_some() {
+            // A list to read, whatever stands in it.
+            put(&mut labels, [("severity", "info")]);
+        }
         put(&mut labels, [("journey", notification.journey.as_deref().unwrap_or_default())]);
         Self {
             name: format!("{name} {}", notification.stage.as_str()),
@@ -207,7 +214,8 @@ fn label_value(value: &str) -> String {
 
 fn annotations(notification: &Notification, message: &Message) -> BTreeMap<String, String> {
     let line = |fact: &Fact| format!("{}: {}", fact.label, fact.text);
-    let facts: Vec<String> = message.facts.iter().map(line).collect();
+    let incidents = message.further.iter().filter(|_| notification.digest.is_some()).cloned();
+    let facts: Vec<String> = message.facts.iter().map(line).chain(incidents).collect();
     let mut annotations = BTreeMap::from([
         ("summary".to_owned(), message.title.clone()),
         ("description".to_owned(), text::clip(&facts.join("\n"), MAX_ANNOTATION)),

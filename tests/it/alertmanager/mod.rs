@@ -1,4 +1,5 @@
 //! Alertmanager as a receiver.
 
+mod daemon;
 mod fake;
 mod sending;
