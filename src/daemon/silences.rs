@@ -111,6 +111,7 @@ fn built(wanted: Wanted, replaced: Option<&Silence>, now: Timestamp) -> Result<S
         End::At(at) => at,
         End::After(length) => starts_at.max(now) + length,
     };
+    let [starts_at, ends_at] = [starts_at, ends_at].map(|at| at.align_down(Duration::from_secs(1)));
     if ends_at > now + LONGEST_AHEAD {
         let why =
             format!("it would end more than {LONGEST_AHEAD} from now: make it shorter, and renew it when it ends");

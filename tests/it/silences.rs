@@ -56,7 +56,10 @@ async fn what_is_silenced_is_told_when_the_silence_ends() {
     assert!(said.contains("\nSilences\n  layer=edge stage!=warning until 20"), "{said}");
     assert!(said.contains("ada: vacuum of the <shards>; holds back 1 alert"), "{said}");
     let page = daemon.get("/").await.1;
-    assert!(page.contains("<h2>Held back</h2>") && page.contains("vacuum of the &lt;shards&gt;"), "{page}");
+    assert!(
+        page.contains("<h2>Silences and maintenance</h2>") && page.contains("vacuum of the &lt;shards&gt;"),
+        "{page}"
+    );
 
     assert_eq!(slowburn(&daemon, &["silence", "expire", &id]).await, (Some(0), String::new()));
     daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;

@@ -61,7 +61,8 @@ fn head(answer: &Answer) -> String {
         let _ = match &heartbeat.problem {
             None => writeln!(out, "Heartbeat every {}, last taken: {last}.", heartbeat.every),
             Some(why) => {
-                writeln!(out, "{}", wrapped(&format!("Heartbeat not taken since {last}: {why}")).red())
+                let line = format!("The heartbeat is not taken (last taken: {last}): {why}");
+                writeln!(out, "{}", wrapped(&line).red())
             }
         };
     }

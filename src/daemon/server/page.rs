@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::daemon::silences::in_words;
 use crate::daemon::status::{Status, Told};
 use crate::engine::alert::AlertRecord;
+use crate::engine::notification::HeldBack;
 use crate::engine::slo::Sight;
 use crate::engine::view::{RuleView, SloView, WindowView};
 
@@ -31,7 +32,7 @@ pub fn page(status: &Status) -> Markup {
                     @if !view.incidents.is_empty() { (incidents(status)) }
                     (holds(status))
                     (slos(&view.slos))
-                    (notifications(&status.notifications))
+                    (notifications(&status.notifications, &view.held_back))
                     (receivers(status))
                 }
                 footer {
@@ -97,11 +98,13 @@ fn incidents(status: &Status) -> Markup {
 /// Silences that are active or to come, and maintenance windows that are open.
 fn holds(status: &Status) -> Markup {
     let (view, now) = (&status.view, status.now);
-    let silences: Vec<_> = view.silences.iter().filter(|known| !known.silence.is_over(now)).collect();
+    let mut silences: Vec<_> = view.silences.iter().filter(|known| !known.silence.is_over(now)).collect();
+    // What holds now stands first.
+    silences.sort_by_key(|known| (known.silence.starts_at > now, known.silence.ends_at));
     html! {
         @if !silences.is_empty() || !view.maintenance.is_empty() {
             section {
-                h2 { "Held back" }
+                h2 { "Silences and maintenance" }
                 ul {
                     @for known in silences {
                         @let silence = &known.silence;
@@ -197,7 +200,7 @@ fn budget(slo: &SloView) -> Markup {
         "good"
     };
     html! {
-        meter min="0" max="1" low="0.2" optimum="1" value=(format!("{:.4}", left.clamp(0.0, 1.0))) {}
+        meter aria-label="error budget left" min="0" max="1" low="0.2" optimum="1" value=(format!("{:.4}", left.clamp(0.0, 1.0))) {}
         " " span class=(class) { (percent(left)) } " of " (slo.period)
         @if slo.coverage < 0.995 { small { ", " (percent(slo.coverage)) " seen" } }
     }
@@ -213,7 +216,7 @@ fn rule_mark(rule: &RuleView) -> Markup {
     html! { span class={ "rule " (stage) } title=(format!("{} of its limit, {}", percent(rule.usage), rule.urgency.as_str())) { (rule.rule) } }
 }
 
-fn notifications(told: &[Told]) -> Markup {
+fn notifications(told: &[Told], held: &HeldBack) -> Markup {
     html! {
         section {
             h2 { "Last notifications" }
@@ -232,8 +235,24 @@ fn notifications(told: &[Told]) -> Markup {
                     }
                 }
             }
+            (held_back(held))
         }
     }
+}
+
+/// What passed a threshold and was not told, as far as there is any.
+fn held_back(held: &HeldBack) -> Markup {
+    let counts = [
+        (held.same_stage, "told already"),
+        (held.joined, "joined an open incident"),
+        (held.not_consecutive, "not often enough in a row"),
+        (held.low_traffic, "too few requests"),
+        (held.silenced, "silenced"),
+        (held.maintenance, "in maintenance"),
+        (held.inactive_hours, "out of active hours"),
+    ];
+    let told: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{n} {why}")).collect();
+    html! { @if !told.is_empty() { p { "Not told: " (told.join(", ")) "." } } }
 }
 
 fn receivers(status: &Status) -> Markup {
