@@ -81,7 +81,7 @@ fn slo_line(slo: &SloSpec) -> String {
 }
 
 /// Text in lines at most 80 columns wide, as far as its words allow.
-fn indented(indent: &str, text: &str) -> String {
+pub(super) fn indented(indent: &str, text: &str) -> String {
     let mut lines = vec![indent.to_owned()];
     for word in text.split(' ') {
         match lines.last_mut() {

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod notify_test;
 pub mod remote;
 pub mod replay;
+pub mod route;
 pub mod rules_export;
 pub mod run;
 pub mod schema;
@@ -41,6 +42,8 @@ pub enum Command {
     Run(run::Run),
     /// Validate the configuration: exit 0 if it is sound, 1 with every mistake if it is not
     Check(check::Check),
+    /// Show where an alert would go and why: exit 1 if nobody would be told of it now
+    Route(route::Route),
     /// Show what would have been sent over a stretch of history; sends nothing
     Replay(replay::Replay),
     /// Everything on one machine with nothing to install: simulated layers, real alerting, nothing sent
@@ -64,6 +67,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Route(args) => route::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Rules(rules_export::Rules::Export(args)) => rules_export::run(args),

@@ -327,6 +327,7 @@ fn weekday(word: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::hours::Hours;
     use chrono_tz::{Africa, America, Asia, Australia, Europe, Pacific, UTC};
     use croner::JobType;
     use croner::parser::{CronParser, Seconds};
@@ -466,6 +467,37 @@ mod tests {
                 prop_assert_eq!(next.unix_ms(), expected.timestamp_millis(), "{} in {} after {}", text, time_zone, after);
                 after = next;
             }
+        }
+
+        #[test]
+        fn windows_are_open_where_croner_says_they_began(
+            text in prop::sample::select(&["0 9 * * 1-5", "30 2 * * *", "0 1 * * 0", "15 0 * * *", "45 23 * * *", "*/20 * * * *"][..]),
+            time_zone in prop::sample::select(&ZONES[..]),
+            lasts_minutes in 1i64..2000,
+            // Around both changes of clocks in either hemisphere, and anywhere from 2020 to 2035.
+            at_s in prop_oneof![
+                1_577_836_800i64..2_051_222_400,
+                1_774_656_000i64..1_774_915_200,
+                1_775_260_800i64..1_775_433_600,
+                1_790_985_600i64..1_791_158_400,
+                1_792_800_000i64..1_793_145_600,
+            ],
+        ) {
+            let cron = Cron::parse(text, time_zone).unwrap();
+            let oracle = CronParser::builder().seconds(Seconds::Disallowed).build().parse(text).unwrap();
+            let (at, lasts) = (Timestamp::from_unix_s(at_s), Duration::from_minutes(lasts_minutes));
+            let hours = Hours::Recurring { calendar: std::sync::Arc::new(cron), lasts };
+            // All beginnings that could matter, one after the other from well before.
+            let early = DateTime::from_timestamp_millis((at - lasts - Duration::from_days(3)).unix_ms()).unwrap();
+            let begins = oracle.iter_after(early.with_timezone(&time_zone)).map(|at| Timestamp::from_unix_ms(at.timestamp_millis()));
+            let begins: Vec<Timestamp> = begins.take_while(|begin| *begin <= at).collect();
+            let open = begins.iter().any(|begin| *begin <= at && at < *begin + lasts);
+            let phase = hours.phase(at);
+            prop_assert_eq!(phase.open, open, "{} in {} for {} at {}", text, time_zone, lasts, at);
+            // Nothing changes before the time that is named.
+            prop_assert!(phase.until > at);
+            let last = phase.until.min(at + Duration::from_days(40)) - Duration::from_ms(1);
+            prop_assert_eq!(hours.is_open(last), open);
         }
 
         #[test]

@@ -75,9 +75,26 @@ impl Route {
         label: &dyn Fn(&str) -> Option<&'a str>,
         is_open: &dyn Fn(usize) -> bool,
     ) -> Vec<Destination> {
+        let mut found: Vec<Destination> = Vec::new();
+        for route in self.ends(label) {
+            let held = route.active.filter(|hours| !is_open(*hours)).map(|_| Hold::InactiveHours);
+            for receiver in &route.receivers {
+                let here = Destination { receiver: *receiver, repeat_interval: route.repeat_interval, held };
+                match found.iter_mut().find(|known| known.receiver == *receiver) {
+                    Some(known) if known.held.is_some() && held.is_none() => *known = here,
+                    Some(_) => {}
+                    None => found.push(here),
+                }
+            }
+        }
+        found
+    }
+
+    /// The routes whose receivers hear of such an alert, in the order of the tree.
+    pub fn ends<'a>(&self, label: &dyn Fn(&str) -> Option<&'a str>) -> Vec<&Route> {
         let mut found = Vec::new();
         if self.matches(label) {
-            self.collect(label, is_open, &mut found);
+            self.collect(label, &mut found);
         }
         found
     }
@@ -86,33 +103,19 @@ impl Route {
         self.matchers.iter().all(|matcher| matcher.matches(label))
     }
 
-    fn collect<'a>(
-        &self,
-        label: &dyn Fn(&str) -> Option<&'a str>,
-        is_open: &dyn Fn(usize) -> bool,
-        found: &mut Vec<Destination>,
-    ) {
+    fn collect<'a, 'r>(&'r self, label: &dyn Fn(&str) -> Option<&'a str>, found: &mut Vec<&'r Route>) {
         let mut matched = false;
         for child in &self.routes {
             if child.matches(label) {
                 matched = true;
-                child.collect(label, is_open, found);
+                child.collect(label, found);
                 if !child.goes_on {
                     break;
                 }
             }
         }
-        if matched {
-            return;
-        }
-        let held = self.active.filter(|hours| !is_open(*hours)).map(|_| Hold::InactiveHours);
-        for receiver in &self.receivers {
-            let here = Destination { receiver: *receiver, repeat_interval: self.repeat_interval, held };
-            match found.iter_mut().find(|known| known.receiver == *receiver) {
-                Some(known) if known.held.is_some() && held.is_none() => *known = here,
-                Some(_) => {}
-                None => found.push(here),
-            }
+        if !matched {
+            found.push(self);
         }
     }
 }

@@ -22,6 +22,7 @@ mod quality;
 mod real;
 mod remote_read;
 mod replay;
+mod route;
 mod same_decisions;
 mod server;
 mod silences;
