@@ -21,8 +21,17 @@ impl Digest {
         Self { kind, entries, left_out: left_out as u64, open }
     }
 
+    /// What its entries are: a scheduled digest tells of alerts, one by one.
+    pub fn noun(&self) -> &'static str {
+        match self.kind {
+            DigestKind::Flood => "incident",
+            DigestKind::Scheduled { .. } => "alert",
+        }
+    }
+
     /// `37 incidents opened, 4 resolved`.
     pub fn in_words(&self) -> String {
+        let noun = self.noun();
         let mut counts = [("opened", 0), ("escalated", 0), ("still open", 0), ("resolved", 0)];
         for entry in &self.entries {
             counts[match (entry.ended_at, entry.reason) {
@@ -36,13 +45,13 @@ impl Digest {
         let mut words = String::new();
         for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             let _ = match (words.is_empty(), count) {
-                (true, 1) => write!(words, "1 incident {what}"),
-                (true, _) => write!(words, "{count} incidents {what}"),
+                (true, 1) => write!(words, "1 {noun} {what}"),
+                (true, _) => write!(words, "{count} {noun}s {what}"),
                 (false, _) => write!(words, ", {count} {what}"),
             };
         }
         match self.left_out {
-            0 if words.is_empty() => "no incidents".into(),
+            0 if words.is_empty() => format!("no {noun}s"),
             0 => words,
             more => format!("{words}, and {more} more"),
         }
@@ -151,6 +160,6 @@ mod tests {
         let order: Vec<&str> = digest.entries.iter().map(|entry| entry.incident.as_str()).collect();
         assert_eq!(order, ["journey-2", "journey-0", "journey-1"]);
         let told = digest.into_notification("sb-1".into(), START, 0, "slowburn:daily".into());
-        assert_eq!(told.summary, "daily: 2 incidents opened, 1 resolved [critical page]");
+        assert_eq!(told.summary, "daily: 2 alerts opened, 1 resolved [critical page]");
     }
 }

@@ -28,14 +28,22 @@ pub fn title(digest: &Digest) -> String {
 pub fn facts(digest: &Digest, notification: &Notification) -> Vec<Fact> {
     let what = match &digest.kind {
         DigestKind::Flood => "too many at once to tell one by one; the worst stand first".to_owned(),
-        DigestKind::Scheduled { name } => format!("collected by the digest {}", text::line(name, MAX_NAME)),
+        DigestKind::Scheduled { name } => {
+            format!("warnings and tickets, and what was held back, for the digest {}", text::line(name, MAX_NAME))
+        }
     };
-    let open = match digest.open {
-        0 => "none of those told in lists like this".to_owned(),
-        open => format!("{} told in lists like this", several(open as usize, "incident")),
+    let open = match (digest.open, &digest.kind) {
+        (0, DigestKind::Scheduled { .. }) => "none of them".to_owned(),
+        (open, DigestKind::Scheduled { .. }) => several(open as usize, digest.noun()),
+        (0, DigestKind::Flood) => "none of those told in lists like this".to_owned(),
+        (open, DigestKind::Flood) => format!("{} told in lists like this", several(open as usize, digest.noun())),
     };
     let held = digest.entries.iter().filter(|entry| entry.held).count();
-    let mut facts = vec![fact("What", &what), fact("Levels", &levels(&digest.entries)), fact("Open now", &open)];
+    let mut facts = vec![fact("What", &what)];
+    if digest.entries.iter().any(|entry| entry.ended_at.is_none()) {
+        facts.push(fact("Levels", &levels(&digest.entries)));
+    }
+    facts.push(fact("Open now", &open));
     if held > 0 {
         facts.push(fact("Held back", &format!("{held} of them, until now")));
     }
@@ -57,9 +65,10 @@ pub fn lines(digest: &Digest, notification: &Notification) -> Vec<String> {
 /// `critical page: checkout/database: error budget burns 34.0x too fast over 10m, since 03:12 UTC`.
 fn line(entry: &DigestEntry, notification: &Notification) -> String {
     let began = instant(entry.began_at, notification.at);
+    let held = if entry.held { ", held back" } else { "" };
     let (before, after) = match entry.ended_at {
-        Some(end) => ("over: ".to_owned(), format!(", {began} to {}", instant(end, notification.at))),
-        None => (format!("{} {}: ", entry.stage.as_str(), entry.urgency.as_str()), format!(", since {began}")),
+        Some(end) => (format!("over{held}: "), format!(", {began} to {}", instant(end, notification.at))),
+        None => (format!("{} {}{held}: ", entry.stage.as_str(), entry.urgency.as_str()), format!(", since {began}")),
     };
     // A long name is cut, not when it was.
     let room = MAX_LINE.saturating_sub(text::units(&before) + text::units(&after));

@@ -12,7 +12,7 @@ use crate::engine::incident::IncidentRecord;
 use crate::engine::memory::Missed;
 use crate::engine::notification::{HeldBack, Notification, Reason};
 use crate::engine::rule::{Stage, Urgency};
-use crate::engine::time::Timestamp;
+use crate::engine::time::{Duration, Timestamp};
 
 /// The document's version; fields may be added within one.
 const VERSION: u32 = 1;
@@ -32,7 +32,20 @@ pub struct Document {
     pub incidents: Vec<IncidentSummary>,
     pub notifications: Vec<NotificationSummary>,
     pub held_back: HeldBack,
+    /// Maintenance windows that were open in the range.
+    pub maintenance: Vec<MaintenanceSummary>,
     pub missed: Missed,
+}
+
+/// A maintenance window over the replayed range.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MaintenanceSummary {
+    pub name: String,
+    /// How often it was open, and for how long in all.
+    pub times: u64,
+    pub open: Duration,
+    /// Whether the requests of its SLOs counted meanwhile.
+    pub counts: bool,
 }
 
 /// One SLO over the replayed range.
@@ -133,6 +146,7 @@ impl Document {
             incidents: incidents.collect(),
             notifications: notifications.collect(),
             held_back: decisions.held_back,
+            maintenance: maintenance(spec, decisions.from, decisions.to),
             missed: decisions.missed,
         }
     }
@@ -144,6 +158,23 @@ impl Document {
         serde_json::to_writer_pretty(&mut *out, &value)?;
         out.write_all(b"\n")
     }
+}
+
+fn maintenance(spec: &Spec, from: Timestamp, to: Timestamp) -> Vec<MaintenanceSummary> {
+    let summaries = spec.maintenance.iter().map(|window| {
+        let hours = &spec.hours[window.hours];
+        let (mut times, mut open, mut at) = (0, Duration::ZERO, from);
+        while at < to {
+            let until = hours.next_change(at).unwrap_or(to).min(to);
+            if hours.is_open(at) {
+                times += 1;
+                open = open + until.since(at);
+            }
+            at = until;
+        }
+        MaintenanceSummary { name: window.name.clone(), times, open, counts: window.counts }
+    });
+    summaries.filter(|window| window.times > 0).collect()
 }
 
 fn alert_order(alert: &AlertRecord) -> impl Ord + '_ {

@@ -10,7 +10,7 @@ use crate::engine::notification::Reason;
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::{Duration, Timestamp};
 
-use super::document::{Document, NotificationSummary};
+use super::document::{Document, MaintenanceSummary, NotificationSummary};
 
 const WIDTH: usize = 80;
 
@@ -94,21 +94,24 @@ impl Document {
             writeln!(f, "    {alerts:>10} alerts of {rule}, the longest {}", longest.coarse())?;
         }
         let held = &self.held_back;
-        let reasons = [
+        let evaluations = [
             (held.not_consecutive, "over a threshold, but not in consecutive windows"),
             (held.same_stage, "already told, nothing new"),
             (held.joined, "joined an open incident without making it worse"),
+            (held.low_traffic, "too few requests to be sure"),
+        ];
+        let notifications = [
             (held.silenced, "silenced"),
             (held.maintenance, "in maintenance"),
             (held.inactive_hours, "outside active hours"),
-            (held.low_traffic, "too few requests to be sure"),
         ];
-        let reasons: Vec<_> = reasons.into_iter().filter(|(count, _)| *count > 0).collect();
-        if !reasons.is_empty() {
-            writeln!(f, "  Held back (evaluations):")?;
-            for (count, reason) in reasons {
-                writeln!(f, "    {:>10} {reason}", grouped(count))?;
-            }
+        reasons(f, "evaluations", &evaluations)?;
+        reasons(f, "notifications", &notifications)?;
+        for window in &self.maintenance {
+            let MaintenanceSummary { name, times, open, counts } = window;
+            let times = if *times == 1 { "once".to_owned() } else { format!("{times} times") };
+            let counts = if *counts { "requests counted" } else { "no request counted" };
+            wrapped(f, "  Maintenance: ", &format!("{name}, {times}, {} in all; {counts} meanwhile", open.coarse()))?;
         }
         if self.missed.slots + self.missed.partial > 0 {
             let (slots, partial) = (grouped(self.missed.slots), grouped(self.missed.partial));
@@ -184,6 +187,17 @@ fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+fn reasons(f: &mut fmt::Formatter<'_>, what: &str, counts: &[(u64, &str)]) -> fmt::Result {
+    if counts.iter().all(|(count, _)| *count == 0) {
+        return Ok(());
+    }
+    writeln!(f, "  Held back ({what}):")?;
+    for (count, reason) in counts.iter().filter(|(count, _)| *count > 0) {
+        writeln!(f, "    {:>10} {reason}", grouped(*count))?;
+    }
+    Ok(())
 }
 
 /// Breaks `text` between words to the width of a terminal, each further line under the first.

@@ -21,7 +21,7 @@ fn ask(labels: &str, at: &str, more: &[&str]) -> (Option<i32>, String, String) {
 fn an_alerts_way_is_told_as_the_golden_files_say() {
     let page = "journey=search,layer=database,stage=critical,urgency=page";
     let ticket = "journey=search,layer=edge,stage=warning,urgency=ticket";
-    let (sunday, monday, night) = ("2026-03-08T02:30:00Z", "2026-03-09T10:30:00Z", "2026-03-09T23:00:00+01:00");
+    let (sunday, monday, night) = ("2026-03-08T02:30:00Z", "2026-03-09T14:30:00Z", "2026-03-09T23:00:00+01:00");
     for (name, labels, at, code) in [
         ("page", page, monday, 0),
         ("maintenance", page, sunday, 1),

@@ -77,7 +77,7 @@ impl Window {
         let now = match self.open {
             true => format!("open{}", change(" until")),
             false if self.changes_at.is_some() => format!("not now, but{}", change(" from")),
-            false => "over".to_owned(),
+            false => return format!("{}: over", self.name),
         };
         let counts = if self.counts { "requests count meanwhile" } else { "no request counts meanwhile" };
         format!("{}: {now}; {counts}", self.name)

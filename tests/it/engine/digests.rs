@@ -124,3 +124,16 @@ fn what_a_digest_has_collected_outlives_a_reload() {
     let lines: Vec<&str> = digests.flat_map(|digest| &digest.entries).map(|entry| entry.summary.as_str()).collect();
     assert_eq!(lines, ["checkout/database: leak at 600% of its limit"]);
 }
+
+#[test]
+fn what_a_digest_has_collected_outlives_a_restart() {
+    let mut world = night();
+    (0..20).for_each(|_| assert_eq!(world.digests(60.0), vec![]));
+    let mut engine = Engine::new(world.engine.spec().clone());
+    engine.restore(world.slot, world.engine.memory());
+    world.engine = engine;
+    // The daemon was away over the digest's time; the alert was over when it came back.
+    world.slot += STEP.times(40.0);
+    world.counts[0] = [0.0; 2];
+    assert_eq!(world.until_digest(0.0), (1, vec!["checkout/database: leak at 600% of its limit stands, held".into()]));
+}
