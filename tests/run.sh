@@ -40,6 +40,12 @@ else
     install_quietly systemd util-linux
 fi
 
+if command -v prometheus-alertmanager >/dev/null && command -v amtool >/dev/null; then
+    echo "alertmanager is here: $(prometheus-alertmanager --version 2>&1 | head -n 1)"
+else
+    install_quietly prometheus-alertmanager
+fi
+
 if [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 ]; then
     echo "faketime is here"
 else

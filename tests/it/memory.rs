@@ -530,3 +530,26 @@ fn a_silence_holds_on() {
     world.follow(effects);
     assert_eq!(world.saved, world.engine.memory());
 }
+
+/// At a receiver that is told of it again and again, before the source answers anything.
+#[test]
+fn what_stands_is_posted_on_at_once() {
+    let mut spec = plain();
+    spec.receivers[1].resends = true;
+    let mut world = World::new(spec.clone());
+    (0..10).for_each(|_| world.pass(&poll([Some(0); 4])));
+    (0..10).for_each(|_| world.pass(&poll([Some(90), Some(0), Some(0), Some(0)])));
+    let names = |world: &World| {
+        let roster = world.engine.roster(1, world.slot);
+        let name = |it: &Notification| (it.incident.clone(), it.alerts[0].rule.clone(), it.stage, it.resolved_at);
+        let mut names: Vec<_> = roster.iter().map(name).collect();
+        names.sort();
+        names
+    };
+    let before = names(&world);
+    assert!(before.len() >= 2 && before.iter().all(|(.., ended)| ended.is_none()), "{before:?}");
+    world.restart_with(spec);
+    assert_eq!(names(&world), before);
+    world.pass(&Slot::Fail);
+    assert_eq!(names(&world), before);
+}

@@ -132,6 +132,7 @@ impl Engine {
         restored.incidents = self.incidents.len();
         restored.deliveries = self.outbox.waiting().count();
         self.incidents_stale = true;
+        self.fill_roster(now);
         let newest = self.evaluated_slot.max(self.due_slot);
         if let Some(ahead) = newest.map(|slot| slot.since(now)).filter(|ahead| !ahead.is_zero()) {
             self.rewind(now, ahead);

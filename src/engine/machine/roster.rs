@@ -1,5 +1,7 @@
 //! What is posted to receivers that hold alerts only for as long as they are told of them.
 
+use std::collections::BTreeMap;
+
 use super::Engine;
 use crate::engine::alert::AlertKey;
 use crate::engine::incident::{Incident, Standing};
@@ -55,6 +57,21 @@ impl Engine {
             });
         }
         self.roster = roster;
+    }
+
+    /// Lists what stands after a restart, so that nothing expires before the source is in sight again.
+    pub(super) fn fill_roster(&mut self, now: Timestamp) {
+        let mut standing: BTreeMap<String, Vec<Standing>> = BTreeMap::new();
+        for (identity, alert) in self.standing.iter().filter_map(|key| self.stand(*key)) {
+            standing.entry(identity.key).or_default().push(alert);
+        }
+        let incidents = std::mem::take(&mut self.incidents);
+        for (key, alerts) in &standing {
+            if let Some(incident) = incidents.get(key) {
+                self.note_roster(now, incident, alerts);
+            }
+        }
+        self.incidents = incidents;
     }
 
     fn stands_at(&self, receiver: usize, alert: &Standing) -> Option<roster::Standing> {

@@ -79,7 +79,7 @@ impl Engine {
     }
 
     /// A standing alert, the incident it belongs to and where it is told.
-    fn stand(&self, key: AlertKey) -> Option<(Identity, Standing)> {
+    pub(super) fn stand(&self, key: AlertKey) -> Option<(Identity, Standing)> {
         let record = self.rules[key.slo][key.rule].standing()?;
         let spec = &self.spec.slos[self.slos[key.slo].template];
         let label = |name: &str| self.alert_label(key, record, name);

@@ -3,3 +3,4 @@
 mod daemon;
 mod fake;
 mod sending;
+mod shipped;
