@@ -14,3 +14,4 @@ pub mod notify;
 pub mod replay;
 pub mod source;
 pub mod telemetry;
+pub mod template;

@@ -57,6 +57,7 @@ use std::sync::Arc;
 
 use crate::engine::spec::Pace;
 use crate::engine::time::Duration;
+use crate::template::Template;
 
 use self::secret::Secret;
 use self::selector::Selector;
@@ -142,6 +143,17 @@ pub struct Tls {
 pub struct Receiver {
     pub name: String,
     pub kind: ReceiverKind,
+    pub template: Templates,
+}
+
+/// What a receiver is told in the user's own words; the built-in message where there is none.
+#[derive(Debug, Clone, Default)]
+pub struct Templates {
+    pub title: Option<Template>,
+    pub text: Option<Template>,
+    pub html: Option<Template>,
+    pub body: Option<Template>,
+    pub blocks: Option<Template>,
 }
 
 #[derive(Debug, Clone)]

@@ -65,6 +65,7 @@ mod tests {
             check::<raw::Slack>("Slack"),
             check::<raw::Webhook>("Webhook"),
             check::<raw::Alertmanager>("Alertmanager"),
+            check::<raw::Template>("Template"),
             check::<raw::Email>("Email"),
             check::<raw::EmailTls>("EmailTls"),
             check::<raw::RootRoute>("RootRoute"),

@@ -72,7 +72,7 @@ impl Live {
             steady: SteadyClock::new(clock),
             engine: Engine::new(world.config.spec.clone()),
             polls: Polls::new(&world, events.clone()),
-            sends: Sends::new(events.clone()),
+            sends: Sends::new(events.clone(), durations.clone()),
             heartbeats: Heartbeats::new(events.clone()),
             rosters: Rosters::new(&world.config, events.clone()),
             reloads: Reloads::new(config_file, clock.now(), events),

@@ -8,7 +8,8 @@ use crate::clock::{Clock, Deadline};
 use crate::engine::Outcome;
 use crate::engine::notification::Notification;
 use crate::engine::time::Duration;
-use crate::notify::{Notifier, Reply};
+use crate::notify::{Notifier, Remark, Reply};
+use crate::telemetry::metrics::Durations;
 
 use super::event::Event;
 
@@ -21,13 +22,14 @@ const DRAIN_FOR: Duration = Duration::from_secs(9);
 #[derive(Debug)]
 pub struct Sends {
     events: mpsc::Sender<Event>,
+    durations: Arc<Durations>,
     under_way: usize,
     draining: Option<Deadline>,
 }
 
 impl Sends {
-    pub fn new(events: mpsc::Sender<Event>) -> Self {
-        Self { events, under_way: 0, draining: None }
+    pub fn new(events: mpsc::Sender<Event>, durations: Arc<Durations>) -> Self {
+        Self { events, durations, under_way: 0, draining: None }
     }
 
     /// `standing` is what is told instead to a receiver that holds alerts only while it is told of them.
@@ -38,10 +40,10 @@ impl Sends {
         standing: Option<Vec<Notification>>,
     ) {
         self.under_way += 1;
-        let events = self.events.clone();
+        let (events, durations) = (self.events.clone(), self.durations.clone());
         tokio::spawn(async move {
             let id = notification.id.clone();
-            let outcome = send(notifier, notification, standing).await;
+            let outcome = send(notifier, notification, standing, &durations).await;
             // Without a loop there is nobody left to tell.
             let _ = events.send(Event::Sent { id, outcome }).await;
         });
@@ -82,8 +84,9 @@ async fn send(
     notifier: Arc<Notifier>,
     notification: Arc<Notification>,
     standing: Option<Vec<Notification>>,
+    durations: &Durations,
 ) -> Outcome {
-    let id = notification.id.clone();
+    let (id, receiver) = (notification.id.clone(), notifier.name(&notification).to_owned());
     let sent = tokio::spawn(async move {
         match standing {
             Some(standing) => notifier.send_standing(notification.receiver, &standing, Clock.now()).await,
@@ -94,7 +97,10 @@ async fn send(
         return Outcome::Retry { after: None, why: "sending it failed unexpectedly".into() };
     };
     for remark in remarks {
-        tracing::warn!(id, "{remark}");
+        if matches!(remark, Remark::TemplateFailed(_)) {
+            durations.template_failed(&receiver);
+        }
+        tracing::warn!(id, receiver, "{remark}");
     }
     outcome
 }

@@ -14,6 +14,7 @@ use crate::engine::Spec;
 use crate::engine::notification::{AlertFacts, Notification, Reason};
 use crate::engine::time::Timestamp;
 
+use super::custom::Custom;
 use super::facts::{self, Fact, is_of_source};
 use super::{digest, links, text};
 
@@ -53,6 +54,8 @@ pub struct Message {
     pub opened_at: Timestamp,
     /// What only a search needs: urgency, stage, incident key.
     pub footer: String,
+    /// What the user's templates say instead.
+    pub custom: Custom,
 }
 
 impl Context {
@@ -84,6 +87,7 @@ impl Message {
             query: notification.alerts.first().and_then(|worst| context.query(worst)),
             opened_at: notification.opened_at,
             footer: footer(notification),
+            custom: Custom::default(),
         }
     }
 

@@ -13,10 +13,10 @@
 //! ```
 
 mod alertmanager;
+mod custom;
 mod digest;
 mod email;
 mod facts;
-mod format;
 pub mod heartbeat;
 mod links;
 mod message;
@@ -32,11 +32,12 @@ mod webhook;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::config::{Config, Receiver, ReceiverKind, Server};
+use crate::config::{Config, Receiver, ReceiverKind, Server, Templates};
 use crate::engine::notification::Notification;
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::{Outcome, stable_hash};
 use crate::http::ClientError;
+use crate::template::format;
 
 use self::alertmanager::Cluster;
 pub use self::alertmanager::Heard;
@@ -87,6 +88,9 @@ pub enum Remark {
     /// A mail was refused for some of its recipients: which, and why.
     #[error("not told to {0}")]
     RecipientsRefused(String),
+    /// A template of the user's failed: which, and why. The built-in message was told.
+    #[error("template failed: {0}")]
+    TemplateFailed(String),
 }
 
 /// What is wrong with a receiver.
@@ -107,6 +111,7 @@ pub enum Flaw {
 #[derive(Debug)]
 struct Target {
     name: String,
+    template: Templates,
     channel: Channel,
 }
 
@@ -121,7 +126,7 @@ enum Channel {
 impl Notifier {
     pub fn new(config: &Config) -> Result<Self, NotifyError> {
         let target = |receiver: &Receiver| match Channel::new(&receiver.kind, config.spec.interval) {
-            Ok(channel) => Ok(Target { name: receiver.name.clone(), channel }),
+            Ok(channel) => Ok(Target { name: receiver.name.clone(), template: receiver.template.clone(), channel }),
             Err(why) => Err(NotifyError { receiver: receiver.name.clone(), why }),
         };
         let secrets: Vec<String> = config.receivers.iter().flat_map(|receiver| secrets::of(&receiver.kind)).collect();
@@ -144,14 +149,19 @@ impl Notifier {
         Message::new(notification, &self.context)
     }
 
+    /// What its receiver is called.
+    pub fn name(&self, notification: &Notification) -> &str {
+        self.targets.get(notification.receiver).map_or("", |target| &target.name)
+    }
+
     /// What is sent to the notification's receiver, without routing keys and signatures; `None` if there is no such
     /// receiver.
     pub fn body(&self, notification: &Notification) -> Option<Value> {
         let target = self.targets.get(notification.receiver)?;
         Some(match &target.channel {
-            Channel::Post(post) => post.body(notification, &self.message(notification), &self.sender(target)),
+            Channel::Post(post) => post.body(notification, &self.worded(target, notification).0, &self.sender(target)),
             Channel::Alertmanager(cluster) => cluster.body(notification, &self.context, notification.at),
-            Channel::Mail(_) => email::body(notification, &self.message(notification)),
+            Channel::Mail(_) => email::body(notification, &self.worded(target, notification).0),
         })
     }
 
@@ -175,16 +185,35 @@ impl Notifier {
             return Outcome::Rejected { why: "there is no such receiver".into() }.into();
         };
         let manner = (self.deadline, now, &self.scrubber);
-        match &target.channel {
+        let (message, remark) = self.worded(target, notification);
+        let mut reply = match &target.channel {
             Channel::Post(post) => {
-                post.send(notification, &self.message(notification), &self.sender(target), manner).await
+                let reply = post.send(notification, &message, &self.sender(target), manner).await;
+                match &reply.outcome {
+                    // It may be the user's words that are refused, and a page is not to be lost over them.
+                    Outcome::Rejected { why } if message.custom.blocks.is_some() || message.custom.body.is_some() => {
+                        let (plain, remark) =
+                            custom::failed(self.message(notification), format!("it was refused: {why}"));
+                        let mut reply = post.send(notification, &plain, &self.sender(target), manner).await;
+                        reply.remarks.extend(remark);
+                        reply
+                    }
+                    _ => reply,
+                }
             }
             Channel::Alertmanager(cluster) => {
                 let notifications = std::slice::from_ref(notification);
                 alertmanager::reply(&cluster.post(notifications, &self.context, manner).await)
             }
-            Channel::Mail(mailer) => mailer.send(notification, &self.message(notification), &target.name, manner).await,
-        }
+            Channel::Mail(mailer) => mailer.send(notification, &message, &target.name, manner).await,
+        };
+        reply.remarks.extend(remark);
+        reply
+    }
+
+    /// The message as this receiver is to tell it.
+    fn worded(&self, target: &Target, notification: &Notification) -> (Message, Option<Remark>) {
+        custom::apply(&target.template, notification, self.message(notification))
     }
 
     /// Posts all that stands at a receiver (see [`Engine::roster`](crate::engine::Engine::roster)), once, to each of

@@ -17,6 +17,8 @@ use super::{short_hash, text};
 const MAX_DEDUP_KEY: usize = 255;
 const MAX_SUMMARY: usize = 1024;
 const MAX_NAME: usize = 255;
+/// Four bytes a character at most, and so well within the event's limit.
+const MAX_DETAILS: usize = 100_000;
 
 /// The body to post.
 pub fn body(notification: &Notification, message: &Message, routing_key: &str) -> Value {
@@ -56,7 +58,7 @@ pub fn dedup_key(incident: &str) -> String {
 
 fn payload(notification: &Notification, message: &Message) -> Value {
     let mut payload = json!({
-        "summary": text::clip(&message.summary, MAX_SUMMARY),
+        "summary": text::clip(message.custom.title.as_ref().unwrap_or(&message.summary), MAX_SUMMARY),
         "source": text::clip(&worst_place(notification), MAX_NAME),
         "severity": severity(notification.urgency, notification.stage),
         "timestamp": notification.at,
@@ -87,6 +89,9 @@ fn severity(urgency: Urgency, stage: Stage) -> &'static str {
 }
 
 fn details(notification: &Notification, message: &Message) -> Value {
+    if let Some(said) = &message.custom.text {
+        return json!({ "Details": text::clip(said, MAX_DETAILS), "About": message.footer });
+    }
     let mut details: Map<String, Value> =
         message.facts.iter().map(|fact| (fact.label.to_owned(), json!(fact.text))).collect();
     if !message.further.is_empty() {

@@ -12,6 +12,7 @@ use super::message::Message;
 use super::text;
 use super::transport::Answer;
 
+const MAX_BLOCKS: usize = 50;
 const MAX_HEADER: usize = 150;
 const MAX_SECTION: usize = 3000;
 const MAX_FIELDS: usize = 10;
@@ -21,9 +22,16 @@ const MAX_TEXT: usize = 13_000;
 
 /// The body to post.
 pub fn body(message: &Message) -> Value {
-    let text = escape(&message.summary, MAX_SECTION);
+    let summary = message.custom.title.as_ref().unwrap_or(&message.summary);
+    let text = escape(summary, MAX_SECTION);
+    if let Some(blocks) = &message.custom.blocks {
+        return json!({"text": text, "blocks": blocks});
+    }
+    if let Some(said) = &message.custom.text {
+        return custom_body(message, said, &text);
+    }
     let footer = [local_time(message.opened_at), escape(&message.footer, MAX_FIELD)];
-    let mut blocks = vec![json!({"type": "header", "text": plain(&message.title, MAX_HEADER)})];
+    let mut blocks = vec![json!({"type": "header", "text": plain(title(message), MAX_HEADER)})];
     let fields: Vec<Value> = message
         .facts
         .iter()
@@ -48,6 +56,26 @@ pub fn body(message: &Message) -> Value {
     }
     blocks.push(json!({"type": "context", "elements": footer.map(markdown)}));
     json!({"text": text, "blocks": blocks})
+}
+
+/// Whether a message may hold these instead of ours. Whether each of them is a block, only Slack knows.
+pub fn is_list_of_blocks(blocks: &Value) -> bool {
+    blocks.as_array().is_some_and(|them| (1..=MAX_BLOCKS).contains(&them.len())) && length(blocks) <= MAX_TEXT
+}
+
+/// The user's text, which is mrkdwn as it is, between our header and our links.
+fn custom_body(message: &Message, said: &str, text: &str) -> Value {
+    let mut blocks = vec![json!({"type": "header", "text": plain(title(message), MAX_HEADER)})];
+    blocks.push(json!({"type": "section", "text": markdown(text::clip(said, MAX_SECTION))}));
+    let buttons = buttons(message);
+    if !buttons.is_empty() {
+        blocks.push(json!({"type": "actions", "elements": buttons}));
+    }
+    json!({"text": text, "blocks": blocks})
+}
+
+fn title(message: &Message) -> &str {
+    message.custom.title.as_ref().unwrap_or(&message.title)
 }
 
 /// The word Slack answers with, if it is one of its kind: `invalid_payload`, `no_service`.

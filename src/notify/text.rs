@@ -19,6 +19,12 @@ pub fn clean(text: &str) -> String {
     line
 }
 
+/// As [`clean`], with the space at the front.
+pub fn clean_indented(text: &str) -> String {
+    let indent = text.len() - text.trim_start_matches(' ').len();
+    format!("{}{}", &text[..indent], clean(text))
+}
+
 /// `text`, or its beginning and an ellipsis, in at most `max_units`.
 pub fn clip(text: &str, max_units: usize) -> String {
     clip_mapped(text, max_units, |c, out| out.push(c))

@@ -38,6 +38,9 @@ pub struct Sender<'a> {
 
 /// The body to post.
 pub fn body(notification: &Notification, message: &Message, sender: &Sender<'_>) -> Value {
+    if let Some(body) = &message.custom.body {
+        return body.clone();
+    }
     let told = &notification.alerts[..notification.alerts.len().min(MAX_ALERTS)];
     let mut alerts: Vec<Alert> = told.iter().map(|alert| Alert::of(alert, notification, sender.context)).collect();
     let digest = notification.digest.iter();
@@ -61,6 +64,9 @@ pub fn body(notification: &Notification, message: &Message, sender: &Sender<'_>)
         "alerts": alerts.iter().map(Alert::json).collect::<Vec<_>>(),
         "slowburn": facts(notification),
     });
+    if let Some(why) = &message.custom.failed {
+        body["slowburn"]["template_failed"] = json!(why);
+    }
     shorten(&mut body);
     body
 }

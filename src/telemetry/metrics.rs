@@ -30,6 +30,7 @@ const POLL_BOUNDS_S: [f64; 9] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30
 pub struct Durations {
     evaluation: Histogram,
     poll: Histogram,
+    template_failures: Counters,
 }
 
 /// What else is told beside a view.
@@ -55,13 +56,22 @@ type Counters = Family<Labels, Counter>;
 
 impl Default for Durations {
     fn default() -> Self {
-        Self { evaluation: Histogram::new(EVALUATION_BOUNDS_S), poll: Histogram::new(POLL_BOUNDS_S) }
+        Self {
+            evaluation: Histogram::new(EVALUATION_BOUNDS_S),
+            poll: Histogram::new(POLL_BOUNDS_S),
+            template_failures: Counters::default(),
+        }
     }
 }
 
 impl Durations {
     pub fn evaluated_in(&self, took_s: f64) {
         self.evaluation.observe(took_s);
+    }
+
+    /// A user's template failed for this receiver, and the built-in message was told.
+    pub fn template_failed(&self, receiver: &str) {
+        self.template_failures.get_or_create(&pairs([("receiver", receiver.to_owned())])).inc();
     }
 
     pub fn polled_in(&self, took_s: f64) {
@@ -81,6 +91,11 @@ pub fn render(view: &View, durations: &Durations, facts: Facts) -> String {
         "evaluation_duration_seconds",
         "Time to take in one poll and evaluate every rule",
         durations.evaluation.clone(),
+    );
+    registry.register(
+        "template_failures",
+        "Notifications told in the built-in words because a template failed",
+        durations.template_failures.clone(),
     );
     registry.register("poll_duration_seconds", "Time until the source had answered a poll", durations.poll.clone());
     let reload: Gauge = Gauge::default();
@@ -220,6 +235,7 @@ mod tests {
         let engine = Engine::new(Arc::new(Spec { receivers, interval: Duration::from_secs(30), ..Spec::default() }));
         let durations = Durations::default();
         durations.evaluated_in(0.002);
+        durations.template_failed("oncall");
         let text = render(
             &engine.view(),
             &durations,
@@ -242,6 +258,7 @@ mod tests {
             r#"slowburn_notifications_total{receiver="oncall",outcome="delivered"} 0"#,
             r#"slowburn_notifications_held_back_total{reason="same_stage"} 0"#,
             r#"slowburn_outbox_pending{receiver="oncall"} 0.0"#,
+            r#"slowburn_template_failures_total{receiver="oncall"} 1"#,
             "slowburn_config_last_reload_successful 1",
             "slowburn_heartbeat_last_success_timestamp_seconds 1772366400.0",
             r#"slowburn_heartbeats_total{outcome="failed"} 1"#,

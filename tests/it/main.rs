@@ -29,4 +29,5 @@ mod silences;
 mod source;
 mod source_real;
 mod systemd;
+mod templates;
 mod tidy;

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, and what each may use beside itself.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("engine", &[]),
     ("budget", &["engine"]),
-    ("config", &["engine", "budget"]),
+    ("template", &["engine"]),
+    ("config", &["engine", "budget", "template"]),
     ("source", &["engine", "config", "clock", "telemetry", "http"]),
-    ("notify", &["engine", "config", "clock", "telemetry", "http"]),
+    ("notify", &["engine", "config", "template", "clock", "telemetry", "http"]),
     ("store", &["engine", "clock", "telemetry", "http"]),
     ("replay", &["engine", "config", "source", "budget", "clock", "telemetry", "http"]),
     ("daemon", &["engine", "budget", "config", "source", "notify", "store", "clock", "telemetry", "http"]),

@@ -11,6 +11,7 @@ mod routes;
 mod rules;
 mod server;
 mod source;
+mod template;
 
 use crate::engine::time::Duration;
 
@@ -29,6 +30,8 @@ pub(super) use self::routes::{RootRoute, Route};
 pub(super) use self::rules::{Cron, LatencyLimit, Rule, Stages};
 pub(super) use self::server::{Server, ServerTls};
 pub(super) use self::source::{BasicAuth, Http, Prometheus, Scrape, Source, Tls};
+#[cfg(test)]
+pub(super) use self::template::Template;
 #[cfg(test)]
 pub(super) use self::{email::EmailTls, rules::CronTable};
 

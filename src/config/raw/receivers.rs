@@ -7,6 +7,7 @@ use crate::config::types::{SecretUrl, Url};
 use super::alertmanager::Alertmanager;
 use super::email::Email;
 use super::source::Http;
+use super::template::Template;
 
 object! {
     "a receiver"
@@ -23,6 +24,8 @@ object! {
         alertmanager: Alertmanager;
         /// Mail, over SMTP.
         email: Email;
+        /// What this receiver is told, in words of your own.
+        template: Template;
         /// The receiver that is told what this one refuses for good.
         fallback: String;
     }

@@ -1,6 +1,7 @@
 //! Receivers: what each needs to be told, and who stands in for whom.
 
 mod email;
+mod template;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -42,6 +43,7 @@ pub(super) fn receivers(field: &Field<Vec<Spanned<raw::Receiver>>>, context: &mu
     let mut fallbacks = Vec::new();
     for Spanned { value: raw, .. } in raw {
         let kind = kind(raw, context);
+        let template = template::templates(raw, context);
         let Some(name) = raw.name.get() else { continue };
         if !names.claim(name, "receiver", context.findings) {
             continue;
@@ -49,7 +51,7 @@ pub(super) fn receivers(field: &Field<Vec<Spanned<raw::Receiver>>>, context: &mu
         out.names.push(name.value.clone());
         fallbacks.push(&raw.fallback);
         if let Some(kind) = kind {
-            out.built.push(Receiver { name: name.value.clone(), kind });
+            out.built.push(Receiver { name: name.value.clone(), kind, template });
         }
     }
     let fallback_of: Vec<_> = fallbacks.iter().map(|field| fallback(field, &out.names, context)).collect();

@@ -15,7 +15,7 @@ use crate::engine::histogram::place;
 use crate::engine::notification::{Digest, DigestKind, Notification, Reason};
 use crate::engine::time::Timestamp;
 use crate::notify::facts::is_of_source;
-use crate::notify::message::{Message, capitalised};
+use crate::notify::message::{MAX_TITLE, Message, capitalised};
 use crate::notify::{short_hash, text};
 
 use super::html;
@@ -45,10 +45,12 @@ pub struct Parties {
 
 impl Letter {
     pub fn new(notification: &Notification, message: &Message) -> Self {
+        let custom = &message.custom;
+        let subject = |title: &String| text::clip(title, MAX_TITLE);
         Self {
-            subject: subject(notification, message),
-            text: plain(notification, message),
-            html: html::page(notification, message),
+            subject: custom.title.as_ref().map_or_else(|| self::subject(notification, message), subject),
+            text: custom.text.clone().unwrap_or_else(|| plain(notification, message)),
+            html: custom.html.clone().unwrap_or_else(|| html::page(notification, message)),
         }
     }
 
@@ -210,6 +212,7 @@ mod tests {
             query: None,
             opened_at: Timestamp::from_unix_s(0),
             footer: text.into(),
+            custom: Default::default(),
         }
     }
 

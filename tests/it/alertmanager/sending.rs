@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use slowburn::clock::{Clock, Stopwatch};
 use slowburn::config::secret::Secret;
-use slowburn::config::{Auth, Config, HttpClient, Receiver, ReceiverKind};
+use slowburn::config::{Auth, Config, HttpClient, Receiver, ReceiverKind, Templates};
 use slowburn::engine::Outcome;
 use slowburn::engine::histogram::Labels;
 use slowburn::engine::notification::{AlertFacts, Notification, Reason};
@@ -29,7 +29,7 @@ fn config(urls: &[&str], http: HttpClient) -> Config {
     let mut config = samples::config("http://receivers.example.com");
     let urls = urls.iter().map(|url| (*url).to_owned()).collect();
     let kind = ReceiverKind::Alertmanager { urls, resend: Duration::from_minutes(1), http };
-    config.receivers.push(Receiver { name: "am".into(), kind });
+    config.receivers.push(Receiver { name: "am".into(), kind, template: Templates::default() });
     config
 }
 

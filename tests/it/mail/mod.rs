@@ -7,7 +7,7 @@ mod script;
 mod settings;
 
 use slowburn::config::secret::Secret;
-use slowburn::config::{Config, Email, Encryption, Login, Mailbox, Receiver, ReceiverKind};
+use slowburn::config::{Config, Email, Encryption, Login, Mailbox, Receiver, ReceiverKind, Templates};
 use slowburn::engine::notification::Notification;
 use slowburn::notify::Notifier;
 
@@ -38,7 +38,8 @@ fn login() -> Option<Login> {
 /// The usual configuration with mail as its only receiver.
 fn config(email: Email) -> Config {
     let mut config = samples::config("https://receivers.example.com");
-    config.receivers = vec![Receiver { name: RECEIVER.into(), kind: ReceiverKind::Email(Box::new(email)) }];
+    let kind = ReceiverKind::Email(Box::new(email));
+    config.receivers = vec![Receiver { name: RECEIVER.into(), kind, template: Templates::default() }];
     config
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use slowburn::config::secret::Secret;
 use slowburn::config::selector::Selector;
-use slowburn::config::{Access, Config, HttpClient, Prometheus, Receiver, ReceiverKind, Server, Source};
+use slowburn::config::{Access, Config, HttpClient, Prometheus, Receiver, ReceiverKind, Server, Source, Templates};
 use slowburn::engine::histogram::Labels;
 use slowburn::engine::notification::{AlertFacts, Digest, DigestEntry, DigestKind, Notification, Reason};
 use slowburn::engine::rule::{Limit, Stage, Urgency};
@@ -66,7 +66,10 @@ pub fn config(base: &str) -> Config {
             max_response_bytes: 1 << 26,
             http: HttpClient::default(),
         }),
-        receivers: receivers.into_iter().map(|(name, kind)| Receiver { name: name.into(), kind }).collect(),
+        receivers: receivers
+            .into_iter()
+            .map(|(name, kind)| Receiver { name: name.into(), kind, template: Templates::default() })
+            .collect(),
         server: Server { listen: ([127, 0, 0, 1], 9797).into(), tls: None, access: Access::default() },
         heartbeat: None,
         files: vec![],
