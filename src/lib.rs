@@ -13,5 +13,6 @@ pub mod http;
 pub mod notify;
 pub mod replay;
 pub mod source;
+pub mod store;
 pub mod telemetry;
 pub mod template;

@@ -44,7 +44,7 @@ pub fn run(args: &Run) -> anyhow::Result<ExitCode> {
     // What is still under way was told to end, and may not.
     runtime.shutdown_background();
     match ended {
-        Ok(Ended::Drained) => Ok(super::FINE.into()),
+        Ok(Ended::Drained | Ended::Kept { .. }) => Ok(super::FINE.into()),
         Ok(Ended::Cut) => Ok(super::COULD_NOT_RUN.into()),
         // The lines of the files themselves are for a terminal only: a log may be read by more people than they.
         Err(StartError::Config(diagnostics)) if std::io::stderr().is_terminal() => {

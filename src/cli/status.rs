@@ -45,6 +45,8 @@ struct Answer {
     backfill: Option<Reading>,
     at: Option<String>,
     source: Source,
+    #[serde(default)]
+    state: Option<State>,
     heartbeat: Option<Heartbeat>,
     slos: Vec<Slo>,
     alerts: Vec<Alert>,
@@ -68,6 +70,13 @@ struct Reload {
 struct Reading {
     to: String,
     read_to: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct State {
+    path: String,
+    degraded: Option<String>,
+    since: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

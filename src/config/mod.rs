@@ -72,10 +72,20 @@ pub struct Config {
     pub source: Source,
     /// In the order of `spec.receivers`.
     pub receivers: Vec<Receiver>,
+    /// `None` for nowhere.
+    pub state: Option<State>,
     pub server: Server,
     pub heartbeat: Option<Heartbeat>,
     /// Every file that was read, for reload and error messages.
     pub files: Vec<PathBuf>,
+}
+
+/// Where state is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    pub sqlite: PathBuf,
+    /// How long the delivery log is kept.
+    pub retention: Duration,
 }
 
 /// Where histograms come from.

@@ -53,6 +53,7 @@ mod tests {
             check::<raw::RuleFile>("RuleFile"),
             check::<raw::Server>("Server"),
             check::<raw::ServerTls>("ServerTls"),
+            check::<raw::State>("State"),
             check::<raw::Heartbeat>("Heartbeat"),
             check::<raw::HeartbeatWebhook>("HeartbeatWebhook"),
             check::<raw::Source>("Source"),

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use crate::config::{Diagnostics, Loaded};
 use crate::engine::Outcome;
 use crate::engine::histogram::Poll;
+use crate::engine::outbox::Delivery;
 use crate::engine::silence::Silence;
 use crate::engine::time::Timestamp;
 use crate::notify::Heard;
@@ -15,6 +16,7 @@ use crate::source::prometheus::History;
 
 use super::silences::{Made, NotMade, Wanted};
 use super::status::Status;
+use super::writer::Written;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -28,7 +30,13 @@ pub enum Event {
     /// A retry is due.
     RetryDue,
     /// A send ended.
-    Sent { id: String, outcome: Outcome },
+    Sent { delivery: Delivery, outcome: Outcome },
+    /// A write of the state file ended.
+    Saved(Written),
+    /// Deliveries have waited for the disk for too long.
+    SaveLate,
+    /// A disk that failed is worth another try.
+    SaveRetryDue,
     /// A beat of the dead man's switch, for the evaluation of `slot`, was taken, or why not.
     Beaten { slot: Timestamp, result: Result<(), String> },
     /// It is time to post what stands at a receiver.

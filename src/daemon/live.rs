@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, SteadyClock};
-use crate::engine::notification::Notification;
+use crate::engine::outbox::Delivery;
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::view::View;
 use crate::engine::{Effect, Engine, Input};
@@ -19,6 +19,7 @@ use super::polls::Polls;
 use super::reload::Reloads;
 use super::report;
 use super::rosters::Rosters;
+use super::saves::Saves;
 use super::sends::{self, Sends};
 use super::server::{Asker, Server};
 use super::signals::Signals;
@@ -46,19 +47,21 @@ pub struct Live {
     pub(super) server: Server,
     pub(super) systemd: Systemd,
     pub(super) durations: Arc<Durations>,
+    pub(super) saves: Saves,
     pub(super) journal: Journal,
     pub(super) started_at: Timestamp,
     /// Why nothing was evaluated yet.
     pub(super) not_ready: Option<String>,
     pub(super) evaluation_s: f64,
     status: Option<Arc<Status>>,
-    inbox: mpsc::Receiver<Event>,
+    pub(super) inbox: mpsc::Receiver<Event>,
 }
 
 impl Live {
     pub fn start(clock: Clock, config_file: PathBuf, world: World) -> Result<Self, StartError> {
         let (events, inbox) = mpsc::channel(MAX_EVENTS);
         let durations = Arc::new(Durations::default());
+        let (saves, saved) = Saves::open(world.config.state.as_ref(), clock.now(), events.clone())?;
         let server = Server::bind(&world.config.server, Asker::new(events.clone()), durations.clone())?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -67,10 +70,11 @@ impl Live {
             interval = %world.config.spec.interval,
             "started"
         );
-        Ok(Self {
+        let engine = Engine::new(world.config.spec.clone());
+        let mut live = Self {
             clock,
             steady: SteadyClock::new(clock),
-            engine: Engine::new(world.config.spec.clone()),
+            engine: if saves.path().is_some() { engine.remembering() } else { engine },
             polls: Polls::new(&world, events.clone()),
             sends: Sends::new(events.clone(), durations.clone()),
             heartbeats: Heartbeats::new(events.clone()),
@@ -79,6 +83,7 @@ impl Live {
             server,
             systemd: Systemd::from_env(),
             durations,
+            saves,
             journal: Journal::default(),
             started_at: clock.now(),
             not_ready: Some("the first slot is not evaluated yet".into()),
@@ -86,7 +91,9 @@ impl Live {
             status: None,
             world,
             inbox,
-        })
+        };
+        live.restore(saved);
+        Ok(live)
     }
 
     /// Runs until told to stop.
@@ -95,13 +102,12 @@ impl Live {
         self.systemd.status("waiting for the first slot");
         loop {
             match self.next(&mut signals, &mut watchdog).await {
-                Event::StopAsked if self.sends.is_draining() => return Ended::Cut,
-                Event::DrainOver => return Ended::Cut,
+                Event::StopAsked if self.sends.is_draining() => return self.end().await,
+                Event::DrainOver => return self.end().await,
                 event => self.take(event),
             }
-            if self.sends.is_drained() {
-                tracing::info!("stopped");
-                return Ended::Drained;
+            if self.sends.is_drained() && !self.saves.are_deliveries_waiting() {
+                return self.end().await;
             }
         }
     }
@@ -117,6 +123,8 @@ impl Live {
             () = watchdog.due() => Event::WatchdogDue,
             () = self.sends.drain_over() => Event::DrainOver,
             event = self.inbox.recv() => event.unwrap_or(Event::StopAsked),
+            () = self.saves.patience_over() => Event::SaveLate,
+            () = self.saves.retry_due() => Event::SaveRetryDue,
             () = sleep(retry_in) => Event::RetryDue,
             () = self.rosters.due() => Event::RosterDue,
             slice = self.polls.next_slice() => Event::Backfilled(slice),
@@ -131,12 +139,13 @@ impl Live {
             Event::Polled { generation, slot, took_s, result } => self.polled(generation, slot, took_s, result),
             Event::Backfilled(slice) => self.backfilled(slice),
             Event::RetryDue => self.step(Input::Tick),
-            Event::Sent { id, outcome } => {
-                self.sends.ended();
-                report::sent(&id, &outcome);
-                self.journal.settle(&id, &outcome);
-                self.step(Input::Settled { id: &id, outcome: &outcome });
+            Event::Sent { delivery, outcome } => self.sent(&delivery, &outcome),
+            Event::Saved(written) => self.saved(written),
+            Event::SaveLate => {
+                self.saves.late(self.clock.now());
+                self.release();
             }
+            Event::SaveRetryDue => self.saves.save_anew(self.clock.now(), self.engine.memory()),
             Event::Beaten { slot, result } => self.beaten(slot, result),
             Event::RosterDue => self.post_rosters(),
             Event::RosterPosted { receiver, heard } => self.roster_posted(&receiver, &heard),
@@ -158,30 +167,35 @@ impl Live {
         self.follow(effects);
     }
 
-    /// The time for the engine. While draining all retries are due, once: nothing is worth waiting for any more.
+    /// The time for the engine. While draining all retries are due, once: nothing is worth waiting for any more, unless
+    /// the next start goes on with it.
     fn now(&mut self) -> Timestamp {
-        let ahead = if self.sends.is_draining() { sends::LONGEST_WAIT } else { Duration::ZERO };
+        let is_last_chance = self.sends.is_draining() && !self.saves.is_durable();
+        let ahead = if is_last_chance { sends::LONGEST_WAIT } else { Duration::ZERO };
         self.steady.now() + ahead
     }
 
     pub(super) fn follow(&mut self, effects: Vec<Effect>) {
+        let mut deliveries = Vec::new();
         for effect in effects {
             report::effect(&self.world.config.spec, &effect);
             self.rosters.note(&effect);
             match effect {
                 Effect::Notify(notification) => self.journal.push(&self.world.config.spec, &notification),
-                Effect::Deliver(delivery) => self.send(delivery.notification),
+                Effect::Deliver(delivery) => deliveries.push(delivery),
                 Effect::Alert(_) | Effect::Incident(_) | Effect::Report(_) => {}
             }
         }
+        self.save(deliveries);
     }
 
-    fn send(&mut self, notification: Arc<Notification>) {
+    pub(super) fn send(&mut self, delivery: Delivery) {
+        let notification = &delivery.notification;
         let receiver = self.world.config.receivers.get(notification.receiver);
         let holds = receiver.is_some_and(|receiver| receiver.kind.resend().is_some());
         let now = self.steady.now();
-        let standing = holds.then(|| self.engine.roster_for(&notification, now));
-        self.sends.start(self.world.notifier.clone(), notification, standing);
+        let standing = holds.then(|| self.engine.roster_for(notification, now));
+        self.sends.start(self.world.notifier.clone(), delivery, standing);
     }
 
     fn answer(&mut self, request: Request) {
@@ -222,6 +236,7 @@ impl Live {
             config: self.world.config.clone(),
             evaluation_s: self.evaluation_s,
             heartbeat: self.heartbeat(),
+            state: self.saves.view(),
             view: self.view(),
             notifications: self.journal.newest_first(),
         });

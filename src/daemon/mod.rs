@@ -18,7 +18,11 @@ mod reload;
 
 mod report;
 
+mod restart;
+
 mod rosters;
+
+mod saves;
 
 pub mod schedule;
 
@@ -34,12 +38,15 @@ pub mod status;
 
 mod world;
 
+mod writer;
+
 use std::path::PathBuf;
 
 use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{self, Diagnostics};
+use crate::store::StoreError;
 
 use self::live::Live;
 use self::signals::Signals;
@@ -56,6 +63,8 @@ pub enum StartError {
     Listen { address: std::net::SocketAddr, why: std::io::Error },
     #[error("server.tls: {0}")]
     Tls(String),
+    #[error("state: {0}")]
+    State(#[from] StoreError),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
 }
@@ -65,6 +74,8 @@ pub enum StartError {
 pub enum Ended {
     /// Asked to stop, and everything that could be sent was.
     Drained,
+    /// Asked to stop, and what was not sent is in the state file: the next start goes on with it.
+    Kept { waiting: usize },
     /// Asked twice, or sends took too long: what was not delivered is lost.
     Cut,
 }

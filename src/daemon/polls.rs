@@ -58,6 +58,11 @@ impl Polls {
         }
     }
 
+    /// Polls only slots after `slot` from here on.
+    pub fn go_on_after(&mut self, slot: Option<Timestamp>) {
+        self.schedule = self.schedule.after(slot);
+    }
+
     /// When the next poll is due; `None` while one is under way. At once when the clock was set back, see
     /// [`Polls::ahead`].
     pub fn due_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -245,6 +250,7 @@ impl Live {
         }
         self.beat(slot);
         self.systemd.ready();
-        self.systemd.status(&report::one_line(&self.engine));
+        let degraded = self.saves.view().is_some_and(|state| state.degraded.is_some());
+        self.systemd.status(&report::one_line(&self.engine, degraded));
     }
 }

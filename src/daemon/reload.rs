@@ -83,6 +83,11 @@ impl Reloads {
 impl Live {
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, Diagnostics>) {
         let result = loaded.map_err(|diagnostics| diagnostics.to_string()).and_then(|loaded| {
+            let moved = loaded.config.state.as_ref().map(|state| state.sqlite.as_path()) != self.saves.path();
+            if moved {
+                // What is under way would be in neither file.
+                return Err("'state' names another file, which takes a restart".into());
+            }
             let world = World::connect(loaded.config).map_err(|error| error.to_string())?;
             self.server.follow(&world.config.server).map_err(|error| error.to_string())?;
             report::warnings(&loaded.warnings);

@@ -96,14 +96,15 @@ pub fn coverage(view: &View) {
 }
 
 /// For `systemctl status`.
-pub fn one_line(engine: &Engine) -> String {
+pub fn one_line(engine: &Engine, degraded: bool) -> String {
     let view = engine.view();
     let unseen = view.slos.iter().filter(|slo| !matches!(slo.sight, Sight::Ok | Sight::Idle)).count();
     let waiting: usize = view.receivers.iter().map(|receiver| receiver.pending).sum();
     format!(
-        "{} SLOs ({unseen} unseen), {} alerts, {} incidents, {waiting} notifications waiting",
+        "{} SLOs ({unseen} unseen), {} alerts, {} incidents, {waiting} notifications waiting{}",
         view.slos.len(),
         view.alerts.len(),
-        view.incidents.len()
+        view.incidents.len(),
+        if degraded { "; the state file is degraded" } else { "" }
     )
 }

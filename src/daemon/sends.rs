@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use crate::clock::{Clock, Deadline};
 use crate::engine::Outcome;
 use crate::engine::notification::Notification;
+use crate::engine::outbox::Delivery;
 use crate::engine::time::Duration;
 use crate::notify::{Notifier, Remark, Reply};
 use crate::telemetry::metrics::Durations;
@@ -16,8 +17,8 @@ use super::event::Event;
 /// No retry waits longer, so at a time this far on every one is due.
 pub const LONGEST_WAIT: Duration = Duration::from_hours(2);
 
-/// Systemd, and people, wait 10 s for a stop.
-const DRAIN_FOR: Duration = Duration::from_secs(9);
+/// Systemd, and people, wait 10 s for a stop; the rest of them is for the disk.
+const DRAIN_FOR: Duration = Duration::from_secs(8);
 
 #[derive(Debug)]
 pub struct Sends {
@@ -33,19 +34,13 @@ impl Sends {
     }
 
     /// `standing` is what is told instead to a receiver that holds alerts only while it is told of them.
-    pub fn start(
-        &mut self,
-        notifier: Arc<Notifier>,
-        notification: Arc<Notification>,
-        standing: Option<Vec<Notification>>,
-    ) {
+    pub fn start(&mut self, notifier: Arc<Notifier>, delivery: Delivery, standing: Option<Vec<Notification>>) {
         self.under_way += 1;
         let (events, durations) = (self.events.clone(), self.durations.clone());
         tokio::spawn(async move {
-            let id = notification.id.clone();
-            let outcome = send(notifier, notification, standing, &durations).await;
+            let outcome = send(notifier, delivery.notification.clone(), standing, &durations).await;
             // Without a loop there is nobody left to tell.
-            let _ = events.send(Event::Sent { id, outcome }).await;
+            let _ = events.send(Event::Sent { delivery, outcome }).await;
         });
     }
 

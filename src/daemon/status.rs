@@ -12,7 +12,10 @@ use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::view::View;
 use crate::engine::{Outcome, Spec};
+use crate::store::Attempt;
 use crate::telemetry::metrics;
+
+use super::saves::StateView;
 
 /// Notifications kept for `status`.
 const MAX_TOLD: usize = 50;
@@ -37,6 +40,8 @@ pub struct Status {
     pub evaluation_s: f64,
     /// The dead man's switch; `null` without one.
     pub heartbeat: Option<Heartbeat>,
+    /// The state file; `null` without one.
+    pub state: Option<StateView>,
     #[serde(flatten)]
     pub view: View,
     /// The last notifications, newest first.
@@ -90,23 +95,46 @@ pub struct Journal {
     told: VecDeque<Told>,
 }
 
-impl Journal {
-    pub fn push(&mut self, spec: &Spec, notification: &Notification) {
-        if self.told.len() == MAX_TOLD {
-            self.told.pop_front();
-        }
-        let receiver = spec.receivers.get(notification.receiver);
-        self.told.push_back(Told {
+impl Told {
+    pub fn new(receiver: &str, notification: &Notification) -> Self {
+        Self {
             id: notification.id.clone(),
             at: notification.at,
-            receiver: receiver.map(|receiver| receiver.name.clone()).unwrap_or_default(),
+            receiver: receiver.to_owned(),
             reason: notification.reason,
             incident: notification.incident.clone(),
             stage: notification.stage,
             urgency: notification.urgency,
             summary: notification.summary.clone(),
             outcome: None,
-        });
+        }
+    }
+}
+
+impl Journal {
+    pub fn push(&mut self, spec: &Spec, notification: &Notification) {
+        if self.told.len() == MAX_TOLD {
+            self.told.pop_front();
+        }
+        let receiver = spec.receivers.get(notification.receiver).map_or("", |receiver| &receiver.name);
+        self.told.push_back(Told::new(receiver, notification));
+    }
+
+    /// Takes in what the delivery log says, newest first, and what was still to be told.
+    pub fn restore(&mut self, attempts: Vec<Attempt>, waiting: Vec<Told>) {
+        let mut told: Vec<Told> = waiting;
+        for attempt in attempts {
+            if let Some(known) = told.iter_mut().find(|told| told.id == attempt.id) {
+                known.outcome.get_or_insert(attempt.in_words());
+            } else {
+                let outcome = Some(attempt.in_words());
+                let Attempt { at, id, receiver, reason, incident, stage, urgency, summary, .. } = attempt;
+                told.push(Told { id, at, receiver, reason, incident, stage, urgency, summary, outcome });
+            }
+        }
+        told.sort_by_key(|told| told.at);
+        let surplus = told.len().saturating_sub(MAX_TOLD);
+        self.told = told.into_iter().skip(surplus).collect();
     }
 
     pub fn settle(&mut self, id: &str, outcome: &Outcome) {

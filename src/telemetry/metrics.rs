@@ -23,6 +23,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 /// In seconds: a tick takes about 5 microseconds an SLO.
 const EVALUATION_BOUNDS_S: [f64; 9] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
+const WRITE_BOUNDS_S: [f64; 8] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 2.0];
 const POLL_BOUNDS_S: [f64; 9] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
 
 /// What no view knows: how long things took.
@@ -31,6 +32,7 @@ pub struct Durations {
     evaluation: Histogram,
     poll: Histogram,
     template_failures: Counters,
+    state_write: Histogram,
 }
 
 /// What else is told beside a view.
@@ -40,6 +42,8 @@ pub struct Facts {
     pub version: &'static str,
     /// `None` without one.
     pub heartbeat: Option<Heartbeat>,
+    /// Whether the state file is not as it should be; `None` without one.
+    pub state_degraded: Option<bool>,
 }
 
 /// How the beats of the dead man's switch went.
@@ -60,6 +64,7 @@ impl Default for Durations {
             evaluation: Histogram::new(EVALUATION_BOUNDS_S),
             poll: Histogram::new(POLL_BOUNDS_S),
             template_failures: Counters::default(),
+            state_write: Histogram::new(WRITE_BOUNDS_S),
         }
     }
 }
@@ -76,6 +81,10 @@ impl Durations {
 
     pub fn polled_in(&self, took_s: f64) {
         self.poll.observe(took_s);
+    }
+
+    pub fn saved_in(&self, took_s: f64) {
+        self.state_write.observe(took_s);
     }
 }
 
@@ -101,6 +110,13 @@ pub fn render(view: &View, durations: &Durations, facts: Facts) -> String {
     let reload: Gauge = Gauge::default();
     reload.set(i64::from(facts.last_reload_successful));
     registry.register("config_last_reload_successful", "Whether the configuration on disk is the one in force", reload);
+    if let Some(degraded) = facts.state_degraded {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(i64::from(degraded));
+        let what = "Whether the state file cannot be written, or was damaged: a restart may repeat or forget";
+        registry.register("state_degraded", what, gauge);
+        registry.register("state_write_seconds", "Time to write to the state file", durations.state_write.clone());
+    }
     if let Some(beats) = facts.heartbeat {
         heartbeat(&mut registry, beats);
     }
@@ -247,12 +263,15 @@ mod tests {
                     delivered: 7,
                     failed: 1,
                 }),
+                state_degraded: Some(true),
             },
         );
         for line in [
             r#"slowburn_build_info{version="1.2.3"} 1"#,
             r#"slowburn_evaluation_duration_seconds_bucket{le="0.005"} 1"#,
             "slowburn_missed_evaluations_total 0",
+            "slowburn_state_degraded 1",
+            "slowburn_state_write_seconds_count 0",
             "slowburn_clock_set_back_total 0",
             "slowburn_source_up 0",
             r#"slowburn_notifications_total{receiver="oncall",outcome="delivered"} 0"#,

@@ -82,6 +82,29 @@ impl Daemon {
         daemon
     }
 
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again in the same directory, after it ended; `wrapper` is a program that runs it, with arguments.
+    pub async fn start_again(&mut self, wrapper: &[&str]) {
+        let _ = self.child.wait();
+        let log = std::fs::File::create(self.path("log")).unwrap();
+        let program = [wrapper, &[env!("CARGO_BIN_EXE_slowburn")]].concat();
+        self.child = Command::new(program[0])
+            .args(&program[1..])
+            .args(["run", "--log-format", "json", "--config"])
+            .arg(self.path("slowburn.yml"))
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let started = self.eventually("start", async |daemon| daemon.logged("started")).await;
+        self.base = format!("http://{}", started["listen"].as_str().unwrap());
+    }
+
     /// Asks until there is something.
     pub async fn eventually<T>(&mut self, what: &str, mut ask: impl AsyncFnMut(&mut Self) -> Option<T>) -> T {
         let asked = async {
@@ -114,11 +137,16 @@ impl Daemon {
     }
 
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let response = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        let ask = || self.client.get(format!("{}{path}", self.base)).send();
+        // The daemon may close a connection that was idle for long just when it is used again.
+        let response = match ask().await {
+            Ok(response) => response,
+            Err(_) => ask().await.unwrap(),
+        };
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    async fn post(&self, path: &str) -> (u16, String) {
+    pub async fn post(&self, path: &str) -> (u16, String) {
         let response = self.client.post(format!("{}{path}", self.base)).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }

@@ -28,6 +28,8 @@ mod server;
 mod silences;
 mod source;
 mod source_real;
+mod state;
+mod store;
 mod systemd;
 mod templates;
 mod tidy;

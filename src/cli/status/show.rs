@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use owo_colors::OwoColorize as _;
 
-use super::{Answer, Matcher, Slo};
+use super::{Answer, Matcher, Slo, State};
 use crate::engine::histogram::place;
 use crate::engine::time::Duration;
 
@@ -65,6 +65,10 @@ fn head(answer: &Answer) -> String {
                 writeln!(out, "{}", wrapped(&line).red())
             }
         };
+    }
+    if let Some(State { path, degraded: Some(why), since }) = &answer.state {
+        let since = since.as_ref().map_or_else(String::new, |since| format!(" since {since}"));
+        let _ = writeln!(out, "{}", wrapped(&format!("State ({path}) is degraded{since}: {why}")).red().bold());
     }
     if let Some(error) = &answer.last_reload.error {
         let _ = writeln!(out, "{} at {}: {error}", "The last reload failed".red().bold(), answer.last_reload.at);

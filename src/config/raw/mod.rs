@@ -11,6 +11,7 @@ mod routes;
 mod rules;
 mod server;
 mod source;
+mod state;
 mod template;
 
 use crate::engine::time::Duration;
@@ -30,6 +31,7 @@ pub(super) use self::routes::{RootRoute, Route};
 pub(super) use self::rules::{Cron, LatencyLimit, Rule, Stages};
 pub(super) use self::server::{Server, ServerTls};
 pub(super) use self::source::{BasicAuth, Http, Prometheus, Scrape, Source, Tls};
+pub(super) use self::state::State;
 #[cfg(test)]
 pub(super) use self::template::Template;
 #[cfg(test)]
@@ -44,6 +46,8 @@ object! {
         source: Source, required;
         /// Files with rules, packs and journeys: paths or patterns relative to this file.
         rule_files: Vec<Spanned<String>>;
+        /// Where the daemon keeps what must survive a restart. Without it everything is forgotten.
+        state: State;
         /// The daemon's own HTTP server.
         server: Server;
         /// Who can be told.

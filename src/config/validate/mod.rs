@@ -17,6 +17,7 @@ mod routes;
 mod rules;
 mod server;
 mod source;
+mod state;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
     let parts: Vec<&raw::RuleFile> = std::iter::once(&main.shared).chain(rule_files).collect();
 
     let source = main.source.value().and_then(|raw| source::source(raw, &mut context));
+    let state = state::state(main.state.value(), &mut context);
     let server = server::server(main.server.value(), &mut context);
     let heartbeat = main.heartbeat.value().and_then(|raw| heartbeat::heartbeat(raw, &mut context));
     let catalogue = rules::Catalogue::new(&parts, &mut context);
@@ -76,7 +78,16 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
         digests,
     };
     let files = context.read.iter().map(|(path, _)| path.clone()).collect();
-    Some(Config { spec: Arc::new(spec), selectors, source, receivers: receivers.built, server, heartbeat, files })
+    Some(Config {
+        spec: Arc::new(spec),
+        selectors,
+        source,
+        receivers: receivers.built,
+        state,
+        server,
+        heartbeat,
+        files,
+    })
 }
 
 fn interval(field: &Field<Duration>, findings: &mut Findings) -> Duration {

@@ -95,6 +95,7 @@ async fn own_metrics(State(server): State<Server>) -> Result<Response, NoAnswer>
         last_reload_successful: status.last_reload.error.is_none(),
         version: status.version,
         heartbeat: status.heartbeat.as_ref().map(|heartbeat| heartbeat.counts),
+        state_degraded: status.state.as_ref().map(|state| state.degraded.is_some()),
     };
     let text = metrics::render(&status.view, &server.durations, facts);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())

@@ -72,6 +72,7 @@ pub fn config(base: &str) -> Config {
             .collect(),
         server: Server { listen: ([127, 0, 0, 1], 9797).into(), tls: None, access: Access::default() },
         heartbeat: None,
+        state: None,
         files: vec![],
     }
 }
