@@ -12,8 +12,7 @@ use super::histogram::place;
 use super::names::{AlertName, Places};
 use super::notification::{Digest, DigestEntry, DigestKind, Moves, Reason};
 use super::route::Matcher;
-use super::rule::{Stage, Urgency};
-use super::thread::Level;
+use super::rule::{Level, Stage, Urgency};
 use super::time::{Calendar, Timestamp};
 
 /// Alerts that a digest remembers; further ones are only counted. More than are shown, so that those that stand longest

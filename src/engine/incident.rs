@@ -13,9 +13,9 @@ use super::histogram::{Labels, place};
 use super::names::{self, AlertName, Names, Places};
 use super::notification::{AlertFacts, HeldBack, Moves, Notification, Reason};
 use super::route::{Destination, Hold};
-use super::rule::{Stage, Urgency};
-use super::thread::{Concern, Level, Listener, News};
-use super::time::Timestamp;
+use super::rule::{Level, Stage, Urgency};
+use super::thread::{Concern, Listener, News};
+use super::time::{Duration, Timestamp};
 
 /// The key of the incident that tells that the source is out of sight.
 pub const SOURCE_INCIDENT: &str = names::SOURCE;
@@ -61,7 +61,7 @@ pub struct Standing {
     pub destinations: Vec<Destination>,
 }
 
-/// One open incident.
+/// One incident: open, or over and remembered for as long as its receivers were told of it of late.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
     pub identity: Identity,
@@ -74,7 +74,7 @@ pub struct Incident {
     pub detail: Option<String>,
 }
 
-/// An open incident by names alone.
+/// An incident by names alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IncidentMemory {
     pub identity: Identity,
@@ -111,6 +111,7 @@ impl Incident {
         standing: &[Standing],
         facts: &dyn Fn(&BTreeSet<AlertKey>) -> Vec<AlertFacts>,
         held_back: &mut HeldBack,
+        flapping_within: Duration,
     ) -> Vec<Notification> {
         let worst_before = (self.record.worst_stage, self.record.worst_urgency);
         let first = self.members.is_empty();
@@ -125,10 +126,29 @@ impl Incident {
         }
         self.record.alerts = self.members.len();
         self.record.held = hold_of(standing);
-        if standing.is_empty() {
+        let notifications = self.tell(now, standing, facts, held_back, flapping_within);
+        // It goes on for whoever was not told of its end yet.
+        if standing.is_empty() && !self.listeners.values().any(Listener::is_open) {
             self.record.resolved_at = Some(now);
+            self.members.clear();
         }
-        self.tell(now, standing, facts, held_back)
+        notifications
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.record.resolved_at.is_some()
+    }
+
+    /// Another incident of the same key. What receivers were told of the one before is not forgotten.
+    pub fn open_again(&mut self, now: Timestamp, identity: Identity, level: Level) {
+        let listeners = std::mem::take(&mut self.listeners);
+        *self = Self { listeners, ..Self::open(now, identity, level) };
+    }
+
+    /// Whether there is nothing to remember at `now` of an incident that is over.
+    pub fn is_forgotten(&mut self, now: Timestamp) -> bool {
+        self.listeners.retain(|_, listener| listener.remembers(now));
+        self.is_over() && self.listeners.is_empty()
     }
 
     fn worsen(&mut self, level: Level) {
@@ -142,6 +162,7 @@ impl Incident {
         standing: &[Standing],
         facts: &dyn Fn(&BTreeSet<AlertKey>) -> Vec<AlertFacts>,
         held_back: &mut HeldBack,
+        flapping_within: Duration,
     ) -> Vec<Notification> {
         let mut concerns: BTreeMap<usize, Vec<Concern>> = self.listeners.keys().map(|to| (*to, Vec::new())).collect();
         for Standing { alert, level, breached_at, destinations } in standing {
@@ -158,13 +179,14 @@ impl Incident {
         let mut news = Vec::new();
         for (receiver, concerns) in concerns {
             let listener = self.listeners.entry(receiver).or_default();
-            let (told, held) = listener.update(now, &concerns);
-            if let Some((hold, notifications)) = held {
+            let update = listener.update(now, &concerns, flapping_within);
+            if let Some((hold, notifications)) = update.held {
                 held_back.hold(hold, notifications);
             }
-            news.extend(told.into_iter().map(|news| (receiver, news)));
+            held_back.flapping += update.flapping;
+            news.extend(update.news.into_iter().map(|news| (receiver, news)));
         }
-        self.listeners.retain(|_, listener| !listener.is_idle());
+        self.listeners.retain(|_, listener| listener.remembers(now));
         // What is over goes out before what begins.
         news.sort_by_key(|(_, news)| news.reason != Reason::Resolved);
         news.into_iter().map(|(receiver, news)| self.notification(now, receiver, &news, facts(&news.alerts))).collect()
@@ -200,9 +222,9 @@ impl Incident {
         notification
     }
 
-    /// Whether some receiver is to be told again at `now` though nothing changed.
-    pub fn repeat_due(&self, now: Timestamp) -> bool {
-        self.listeners.values().any(|listener| listener.repeat_due(now))
+    /// Whether some receiver is to be told something at `now`, or nothing is to be remembered, though nothing changed.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.listeners.values().any(|listener| listener.is_due(now))
     }
 
     /// Goes on under another configuration. A receiver that is gone hears nothing any more.
@@ -215,9 +237,9 @@ impl Incident {
     }
 
     /// Goes on at `now` though the clock was set back: nobody waits for a repetition until the clock has caught up.
-    pub fn rewind(&mut self, now: Timestamp) {
+    pub fn rewind(&mut self, now: Timestamp, by: Duration) {
         self.record.opened_at = self.record.opened_at.min(now);
-        self.listeners.values_mut().for_each(|listener| listener.rewind(now));
+        self.listeners.values_mut().for_each(|listener| listener.rewind(now, by));
     }
 
     /// What is to be remembered of it. Receivers and rules without a name are of no configuration any more.

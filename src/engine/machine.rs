@@ -357,7 +357,7 @@ impl Engine {
         let changed = self.evaluate_rules(slot, partial, effects);
         self.look_after_source(slot, effects);
         let stale = std::mem::take(&mut self.incidents_stale);
-        if changed || stale || held_otherwise || self.incidents.values().any(|incident| incident.repeat_due(slot)) {
+        if changed || stale || held_otherwise || self.incidents.values().any(|incident| incident.is_due(slot)) {
             self.update_incidents(slot, effects);
         }
         self.look_at_digests(slot, effects);

@@ -35,6 +35,8 @@ pub mod maintenance;
 
 pub mod notification;
 
+pub mod flapping;
+
 pub mod thread;
 
 pub mod digest;

@@ -46,6 +46,8 @@ pub struct HeldBack {
     pub inactive_hours: u64,
     /// Evaluations over a threshold with too few requests, or too little confidence.
     pub low_traffic: u64,
+    /// Notifications of incidents that come and go: see [`super::flapping`].
+    pub flapping: u64,
 }
 
 impl HeldBack {

@@ -22,6 +22,9 @@ pub enum Stage {
     Critical,
 }
 
+/// How bad an alert is; ordered.
+pub type Level = (Stage, Urgency);
+
 /// What a rule holds a layer to.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -16,6 +16,8 @@ pub struct Spec {
     pub interval: Duration,
     /// The source counts as out of sight after this many slots without an answer.
     pub blind_after: u32,
+    /// What comes and goes within this time is held back; zero for never.
+    pub flapping_within: Duration,
     pub slos: Vec<SloSpec>,
     /// Labels beside `journey` whose values split a journey's alerts into incidents.
     pub group_by: Vec<String>,

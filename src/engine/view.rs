@@ -144,7 +144,10 @@ impl Engine {
             },
             slos: order.into_iter().map(|index| self.slo_view(index)).collect(),
             alerts: standing.cloned().collect(),
-            incidents: self.incidents.values().map(|incident| incident.record.clone()).collect(),
+            incidents: {
+                let open = self.incidents.values().filter(|incident| !incident.is_over());
+                open.map(|incident| incident.record.clone()).collect()
+            },
             silences: self.silence_views(),
             maintenance: self.maintenance_views(),
             held_back: self.held_back,

@@ -104,6 +104,7 @@ impl Document {
             (held.silenced, "silenced"),
             (held.maintenance, "in maintenance"),
             (held.inactive_hours, "outside active hours"),
+            (held.flapping, "of what comes and goes"),
         ];
         reasons(f, "evaluations", &evaluations)?;
         reasons(f, "notifications", &notifications)?;

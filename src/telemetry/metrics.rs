@@ -192,6 +192,7 @@ fn notifications(registry: &mut Registry, view: &View) {
         ("maintenance", held.maintenance),
         ("inactive_hours", held.inactive_hours),
         ("low_traffic", held.low_traffic),
+        ("flapping", held.flapping),
     ];
     for (reason, n) in reasons {
         held_back.get_or_create(&pairs([("reason", reason.to_owned())])).inc_by(n);

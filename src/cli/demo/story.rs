@@ -12,7 +12,7 @@ use crate::engine::notification::Notification;
 use crate::engine::sli::quantile_s;
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::view::View;
-use crate::engine::{Effect, Engine, Input, Outcome, Report};
+use crate::engine::{Effect, Engine, Input, Outcome, Report, Spec};
 use crate::notify;
 use crate::source::feed;
 
@@ -77,8 +77,10 @@ pub struct Scene<'a> {
 impl Story {
     /// `start` is the moment that times are counted from.
     pub fn new(config: Config, start: Timestamp, metrics_url: String) -> Self {
+        // A day of the story takes minutes: an hour would be all of it.
+        let spec = Spec { flapping_within: Duration::ZERO, ..Spec::clone(&config.spec) };
         Self {
-            engine: Engine::new(config.spec.clone()),
+            engine: Engine::new(Arc::new(spec)),
             config,
             start,
             metrics_url,

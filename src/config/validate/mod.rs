@@ -22,8 +22,8 @@ mod state;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::Spec;
 use crate::engine::time::Duration;
+use crate::engine::{Spec, flapping};
 
 use super::Config;
 use super::decode::{Field, Findings, Spanned};
@@ -69,6 +69,7 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
     let spec = Spec {
         interval: context.interval,
         blind_after,
+        flapping_within: flapping::WITHIN,
         slos,
         group_by: routing.group_by,
         route: routing.root,

@@ -129,7 +129,7 @@ impl Engine {
             self.incidents.insert(memory.identity.key.clone(), Incident::recall(memory, &places));
         }
         self.outbox.restore(pending, receivers, dead_letters, &places);
-        restored.incidents = self.incidents.len();
+        restored.incidents = self.incidents.values().filter(|incident| !incident.is_over()).count();
         restored.deliveries = self.outbox.waiting().count();
         self.incidents_stale = true;
         self.fill_roster(now);

@@ -22,7 +22,7 @@ impl Engine {
         for refusal in self.refused.iter_mut().flatten() {
             refusal.reported = refusal.reported.min(now);
         }
-        self.incidents.values_mut().for_each(|incident| incident.rewind(now));
+        self.incidents.values_mut().for_each(|incident| incident.rewind(now, by));
         self.holds.forget_hours();
         self.digests.rewind(now);
         self.roster.rewind(now);

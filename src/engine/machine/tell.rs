@@ -8,9 +8,8 @@ use crate::engine::alert::{AlertKey, AlertRecord};
 use crate::engine::histogram::Labels;
 use crate::engine::incident::{Identity, Incident, SOURCE_INCIDENT, Standing, incident_key};
 use crate::engine::notification::AlertFacts;
-use crate::engine::rule::{Stage, Urgency};
+use crate::engine::rule::{Level, Stage, Urgency};
 use crate::engine::slo::{Sight, Windows};
-use crate::engine::thread::Level;
 use crate::engine::time::Timestamp;
 
 impl Engine {
@@ -19,9 +18,13 @@ impl Engine {
         let mut seen = Vec::new();
         for key in &self.standing {
             let Some((identity, alert)) = self.stand(*key) else { continue };
-            if !self.incidents.contains_key(&identity.key) {
-                let incident = Incident::open(slot, identity.clone(), alert.level);
-                self.incidents.insert(identity.key.clone(), incident);
+            match self.incidents.get_mut(&identity.key) {
+                Some(known) if known.is_over() => known.open_again(slot, identity.clone(), alert.level),
+                Some(_) => {}
+                None => {
+                    let incident = Incident::open(slot, identity.clone(), alert.level);
+                    self.incidents.insert(identity.key.clone(), incident);
+                }
             }
             if !self.spec.digests.is_empty() {
                 seen.push((*key, identity.key.clone(), alert.destinations.iter().all(|to| to.held.is_some())));
@@ -35,9 +38,17 @@ impl Engine {
                 continue;
             }
             let alerts = standing.remove(key).unwrap_or_default();
-            self.update_incident(slot, incident, &alerts, effects);
+            if !incident.is_over() {
+                self.update_incident(slot, incident, &alerts, effects);
+            }
         }
-        incidents.retain(|_, incident| incident.record.resolved_at.is_none());
+        incidents.retain(|key, incident| {
+            let forgotten = incident.is_forgotten(slot);
+            if let (true, Some(remembered)) = (forgotten, &mut self.remembered) {
+                remembered.touch_incident(key);
+            }
+            !forgotten
+        });
         self.roster.forget(slot);
         self.incidents = incidents;
     }
@@ -53,9 +64,10 @@ impl Engine {
         let before = self.remembered.is_some().then(|| incident.clone());
         self.note_roster(slot, incident, alerts);
         let mut held_back = self.held_back;
-        let notifications = incident.update(slot, alerts, &|keys| self.facts(keys), &mut held_back);
+        let notifications =
+            incident.update(slot, alerts, &|keys| self.facts(keys), &mut held_back, self.spec.flapping_within);
         self.held_back = held_back;
-        if fresh || incident.record.resolved_at.is_some() {
+        if fresh || incident.is_over() {
             effects.push(Effect::Incident(incident.record.clone()));
         }
         if let Some(before) = before.filter(|before| before != incident) {
@@ -72,7 +84,7 @@ impl Engine {
     fn note_incident(&mut self, before: &Incident, incident: &Incident) {
         let Some(remembered) = &mut self.remembered else { return };
         remembered.touch_incident(&incident.identity.key);
-        if incident.record.resolved_at.is_some() {
+        if incident.is_over() {
             let members = before.members().iter().filter(|key| **key != AlertKey::SOURCE);
             members.for_each(|key| remembered.touch_rule(*key));
         }
@@ -205,19 +217,25 @@ impl Engine {
     /// One incident for the source, however many SLOs it blinds; `None` when sight has returned.
     pub(super) fn update_source_incident(&mut self, slot: Timestamp, why: Option<String>, effects: &mut Vec<Effect>) {
         let level: Level = (Stage::Critical, Urgency::Page);
-        let mut incident = match (self.incidents.remove(SOURCE_INCIDENT), &why) {
-            (Some(known), _) => known,
-            (None, None) => return,
-            (None, Some(_)) => {
-                let identity = Identity {
-                    key: SOURCE_INCIDENT.into(),
-                    journey: None,
-                    owner: None,
-                    runbook: None,
-                    group: Labels::new(),
-                };
-                Incident::open(slot, identity, level)
+        let identity = || Identity {
+            key: SOURCE_INCIDENT.into(),
+            journey: None,
+            owner: None,
+            runbook: None,
+            group: Labels::new(),
+        };
+        let is_open = self.incidents.get(SOURCE_INCIDENT).is_some_and(|incident| !incident.is_over());
+        if !is_open && why.is_none() {
+            return;
+        }
+        let mut incident = match self.incidents.remove(SOURCE_INCIDENT) {
+            Some(mut known) => {
+                if !is_open {
+                    known.open_again(slot, identity(), level);
+                }
+                known
             }
+            None => Incident::open(slot, identity(), level),
         };
         let label = |name: &str| match name {
             "stage" => Some(level.0.as_str()),
@@ -239,8 +257,6 @@ impl Engine {
         }
         let standing: Vec<Standing> = standing.into_iter().collect();
         self.update_incident(slot, &mut incident, &standing, effects);
-        if incident.record.resolved_at.is_none() {
-            self.incidents.insert(SOURCE_INCIDENT.into(), incident);
-        }
+        self.incidents.insert(SOURCE_INCIDENT.into(), incident);
     }
 }

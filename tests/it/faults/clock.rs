@@ -7,7 +7,7 @@ use std::time::Duration as StdDuration;
 use slowburn::engine::Input;
 use slowburn::engine::histogram::{Labels, Snapshot};
 use slowburn::engine::rule::Urgency;
-use slowburn::engine::time::Duration;
+use slowburn::engine::time::{Duration, Timestamp};
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, RULES, config, history, pagerduty, pages};
@@ -17,7 +17,7 @@ use crate::fakes::Fakes;
 use crate::history::Random;
 use crate::real::Prometheus;
 
-use super::world::START;
+use super::world::{START, World as Simulated};
 use super::{UNTIL_OVER, hour, rounds};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -127,37 +127,85 @@ fn ten_minutes_of_sleep_are_counted_and_resolve_nothing() {
     assert!(world.told.len() > before);
 }
 
+/// An hour of incidents in which the clock is set eight times.
+pub fn set_at_random(seed: u64, scraping: bool) {
+    let mut world = hour(seed);
+    if scraping {
+        world = world.scraping();
+    }
+    let mut random = Random::new(seed + 3_000_000);
+    let (mut ahead_s, mut newest) = (0, None);
+    for _ in 0..8 {
+        world.run_for(Duration::from_secs(60 + random.below(900) as i64));
+        let checked = world.evaluated.split_off(0);
+        for (slot, wall) in checked {
+            assert!(slot <= wall, "{slot} was evaluated at {wall}");
+            assert!(newest.is_none_or(|newest| slot > newest), "{slot} after {newest:?}");
+            newest = Some(slot);
+        }
+        let step_s = [-3600, 3600, 600, -600, -20, 5][random.below(6)];
+        ahead_s += step_s;
+        world.set_clock(ahead_s * 1000);
+        // After it was set back slots come again.
+        newest = world.engine.evaluated_slot().filter(|_| step_s < 0).or(newest);
+    }
+    world.set_clock(0);
+    world.run_until(START + UNTIL_OVER + Duration::from_hours(3));
+    world.judge();
+    let view = world.engine.view();
+    assert_eq!((view.alerts.len(), view.incidents.len()), (0, 0), "in the end all is well, and told");
+}
+
 #[test]
 fn however_the_clock_is_set_nothing_is_evaluated_in_the_future_or_twice() {
     rounds(20, |seed| {
-        for scraping in [false, true] {
-            let mut world = hour(seed);
-            if scraping {
-                world = world.scraping();
-            }
-            let mut random = Random::new(seed + 3_000_000);
-            let (mut ahead_s, mut newest) = (0, None);
-            for _ in 0..8 {
-                world.run_for(Duration::from_secs(60 + random.below(900) as i64));
-                let checked = world.evaluated.split_off(0);
-                for (slot, wall) in checked {
-                    assert!(slot <= wall, "{slot} was evaluated at {wall}");
-                    assert!(newest.is_none_or(|newest| slot > newest), "{slot} after {newest:?}");
-                    newest = Some(slot);
-                }
-                let step_s = [-3600, 3600, 600, -600, -20, 5][random.below(6)];
-                ahead_s += step_s;
-                world.set_clock(ahead_s * 1000);
-                // After it was set back slots come again.
-                newest = world.engine.evaluated_slot().filter(|_| step_s < 0).or(newest);
-            }
-            world.set_clock(0);
-            world.run_until(START + UNTIL_OVER + Duration::from_hours(3));
-            world.judge();
-            let view = world.engine.view();
-            assert_eq!((view.alerts.len(), view.incidents.len()), (0, 0), "in the end all is well, and told");
-        }
+        set_at_random(seed, false);
+        set_at_random(seed, true);
     });
+}
+
+/// Five days around a change of the clocks in Berlin, in slots of five minutes; slow throughout.
+fn around(change: &str) -> Simulated {
+    let config = "\
+interval: 5m
+source: {prometheus: {url: 'http://prometheus.example.com'}}
+receivers: [{name: hook, webhook: {url: 'https://ops.example.com/hook'}}]
+route:
+  receivers: [hook]
+  repeat_interval: 1h
+  routes: [{receivers: [hook], active: {cron: '0 9 * * *', for: 8h, time_zone: Europe/Berlin}}]
+rules:
+  - {name: daily, burn_rate: 2, long: 6h, short: 1h, urgency: ticket, cron: {cron: '30 2 * * *', time_zone: Europe/Berlin}, consecutive: 1}
+journeys:
+  - name: checkout
+    budget: 100ms
+    objective: 99%
+    period: 1d
+    rules: [daily]
+    layers: [{name: edge, budget: 100ms, histogram: request_seconds}]
+";
+    let midnight = chrono::DateTime::parse_from_rfc3339(change).unwrap();
+    let start = Timestamp::from_unix_ms(midnight.timestamp_millis()) - Duration::from_days(2);
+    let mut world = Simulated::new_at(start, config, &[vec![50; 5 * 288]], 7);
+    world.run_for(Duration::from_days(5));
+    world
+}
+
+#[test]
+fn a_day_of_23_or_25_hours_has_its_rules_and_hours_once() {
+    use chrono::{TimeZone as _, Timelike as _};
+    for change in ["2026-03-29T00:00:00Z", "2026-10-25T00:00:00Z"] {
+        let world = around(change);
+        // Once a night, also where half past two comes twice, or never.
+        assert_eq!(world.engine.view().evaluations, 5, "{change}");
+        assert_eq!(world.engine.view().missed.slots, 0);
+        let local = |at: Timestamp| chrono_tz::Europe::Berlin.timestamp_millis_opt(at.unix_ms()).unwrap();
+        let told: Vec<_> = world.decided.iter().map(|decided| local(decided.notification.at)).collect();
+        assert!(told.iter().all(|at| (9..17).contains(&at.hour())), "{told:#?}");
+        // Eight an day, on each of the five.
+        let days = told.iter().map(|at| at.date_naive()).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!((days.len(), told.len()), (5, 40), "{change}");
+    }
 }
 
 /// A wall clock that the test sets.

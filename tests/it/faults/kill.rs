@@ -42,7 +42,7 @@ fn key(alert: &AlertRecord) -> String {
     format!("{journey}/{layer:?} {rule} {stage:?} {breached_at} {fired_at} {ended_at:?}")
 }
 
-fn killed(seed: u64, longest_down_s: usize) -> World {
+pub fn killed(seed: u64, longest_down_s: usize) -> World {
     let mut straight = world(seed);
     run(&mut straight, &[], || Duration::ZERO);
     let mut random = Random::new(seed + 1_000_000);

@@ -13,6 +13,7 @@
 
 mod blind;
 mod clock;
+mod flapping;
 mod kill;
 mod receiver;
 mod receivers;
@@ -77,3 +78,20 @@ fn hour(seed: u64) -> World {
 
 /// How long it takes until even the rules on the whole period are over.
 const UNTIL_OVER: Duration = Duration::from_minutes(150);
+
+/// As many rounds of everything as SLOWBURN_ROUNDS says, each with a seed of its own.
+#[test]
+#[ignore = "needs as long as SLOWBURN_ROUNDS says"]
+fn long() {
+    let rounds = std::env::var("SLOWBURN_ROUNDS").map_or(20, |text| text.parse().expect("a whole number"));
+    // Beyond those that run each time.
+    for seed in 1000..1000 + rounds {
+        let _told = TellsSeed(seed);
+        kill::killed(seed, 20);
+        kill::killed(seed, 300);
+        receivers::troubled(seed);
+        clock::set_at_random(seed, false);
+        clock::set_at_random(seed, true);
+        assert!(flapping::day(seed).0 <= 4);
+    }
+}

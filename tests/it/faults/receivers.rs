@@ -149,31 +149,34 @@ fn an_answer_cut_after_acceptance_is_asked_for_again_under_the_same_id() {
     });
 }
 
+/// Every receiver down, hanging, cutting answers and busy at times.
+pub fn troubled(seed: u64) {
+    let mut world = hour(seed);
+    let mut random = crate::history::Random::new(seed + 2_000_000);
+    for receiver in &mut world.receivers {
+        let mut from = 0;
+        while from < 120 {
+            let trouble = match random.below(6) {
+                0 => Trouble::Down,
+                1 => Trouble::Hangs,
+                _ => Trouble::Cuts(random.unit() / 2.0),
+            };
+            let to = from + 1 + random.below(30) as i64;
+            receiver.troubles.push((minute(from)..minute(to), trouble));
+            from = to + random.below(10) as i64;
+            let said = [Said::Seconds(5), Said::Date(20), Said::Nothing][random.below(3)];
+            receiver.busy.extend(vec![said; random.below(3)]);
+        }
+    }
+    world.run_until(START + UNTIL_OVER);
+    world.heal();
+    world.run_for(Duration::from_hours(2));
+    world.judge();
+}
+
 #[test]
 fn whatever_receivers_do_they_know_how_things_stand_in_the_end() {
-    rounds(40, |seed| {
-        let mut world = hour(seed);
-        let mut random = crate::history::Random::new(seed + 2_000_000);
-        for receiver in &mut world.receivers {
-            let mut from = 0;
-            while from < 120 {
-                let trouble = match random.below(6) {
-                    0 => Trouble::Down,
-                    1 => Trouble::Hangs,
-                    _ => Trouble::Cuts(random.unit() / 2.0),
-                };
-                let to = from + 1 + random.below(30) as i64;
-                receiver.troubles.push((minute(from)..minute(to), trouble));
-                from = to + random.below(10) as i64;
-                let said = [Said::Seconds(5), Said::Date(20), Said::Nothing][random.below(3)];
-                receiver.busy.extend(vec![said; random.below(3)]);
-            }
-        }
-        world.run_until(START + UNTIL_OVER);
-        world.heal();
-        world.run_for(Duration::from_hours(2));
-        world.judge();
-    });
+    rounds(40, troubled);
 }
 
 #[test]
