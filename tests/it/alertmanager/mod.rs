@@ -2,5 +2,6 @@
 
 mod daemon;
 mod fake;
+mod real;
 mod sending;
 mod shipped;
