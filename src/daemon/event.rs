@@ -65,8 +65,25 @@ pub enum Request {
     Ready(oneshot::Sender<Result<(), String>>),
     /// Answered once the new configuration is in force, or refused.
     Reload(oneshot::Sender<Result<(), String>>),
-    /// Answered once the silence is made, or refused.
+    /// Answered once the silence is made and saved, or refused.
     Silence(Box<Wanted>, oneshot::Sender<Result<Made, NotMade>>),
     /// Ends the silence of this id; answered with it, or `None` if there is none.
     Unsilence(String, oneshot::Sender<Option<Silence>>),
+}
+
+/// An answer to a [`Request`] that is given once what it tells of is saved.
+#[derive(Debug)]
+pub enum Answer {
+    Silence(oneshot::Sender<Result<Made, NotMade>>, Result<Made, NotMade>),
+    Unsilence(oneshot::Sender<Option<Silence>>, Option<Silence>),
+}
+
+impl Answer {
+    pub fn give(self) {
+        // Whoever asked may have gone away, which is no matter.
+        match self {
+            Answer::Silence(reply, made) => drop(reply.send(made)),
+            Answer::Unsilence(reply, ended) => drop(reply.send(ended)),
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::engine::{Effect, Engine, Input};
 use crate::telemetry::metrics::Durations;
 use crate::telemetry::systemd::Systemd;
 
-use super::event::{Event, Request};
+use super::event::{Answer, Event, Request};
 use super::heartbeats::Heartbeats;
 use super::polls::Polls;
 use super::reload::Reloads;
@@ -106,7 +106,7 @@ impl Live {
                 Event::DrainOver => return self.end().await,
                 event => self.take(event),
             }
-            if self.sends.is_drained() && !self.saves.are_deliveries_waiting() {
+            if self.sends.is_drained() && !self.saves.is_anybody_waiting() {
                 return self.end().await;
             }
         }
@@ -207,12 +207,14 @@ impl Live {
             Request::Silence(wanted, reply) => {
                 let made = self.silence(*wanted);
                 self.status = None;
-                drop(reply.send(made));
+                self.saves.hold(Answer::Silence(reply, made));
+                self.release();
             }
             Request::Unsilence(id, reply) => {
                 let ended = self.unsilence(&id);
                 self.status = None;
-                drop(reply.send(ended));
+                self.saves.hold(Answer::Unsilence(reply, ended));
+                self.release();
             }
         }
     }

@@ -11,6 +11,7 @@ use super::Ended;
 use super::event::Event;
 use super::live::Live;
 use super::report;
+use super::saves::Held;
 use super::status::Told;
 use super::writer::Written;
 
@@ -48,10 +49,13 @@ impl Live {
         self.release();
     }
 
-    /// Sends what waits for the disk no longer.
+    /// Does what waits for the disk no longer.
     pub(super) fn release(&mut self) {
-        for delivery in self.saves.ready() {
-            self.send(delivery);
+        for held in self.saves.ready() {
+            match held {
+                Held::Delivery(delivery) => self.send(delivery),
+                Held::Answer(answer) => answer.give(),
+            }
         }
     }
 

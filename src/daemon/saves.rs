@@ -18,7 +18,7 @@ use crate::engine::time::{Duration, Timestamp};
 use crate::store::sqlite::SetAside;
 use crate::store::{Attempt, Batch, Saved, StoreError, Windows};
 
-use super::event::Event;
+use super::event::{Answer, Event};
 use super::writer::{self, Found, Job, Written};
 
 /// A page waits no longer for the disk.
@@ -30,12 +30,19 @@ const FORGET_EVERY: Duration = Duration::from_hours(1);
 /// Ended sends that are kept for a disk that failed.
 const MAX_UNSAVED: usize = 1000;
 
-/// Deliveries, and the write they wait for.
+/// What is not to happen before something is saved.
+#[derive(Debug)]
+pub enum Held {
+    Delivery(Delivery),
+    Answer(Answer),
+}
+
+/// The write that some wait for.
 #[derive(Debug)]
 struct Waiting {
     number: u64,
     until: Deadline,
-    deliveries: Vec<Delivery>,
+    held: Vec<Held>,
 }
 
 /// Why nothing is promised.
@@ -135,7 +142,7 @@ impl Saves {
         self.writing.as_ref().is_none_or(|writing| writing.trouble.is_some() || writing.committed == writing.submitted)
     }
 
-    pub fn are_deliveries_waiting(&self) -> bool {
+    pub fn is_anybody_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
@@ -147,8 +154,15 @@ impl Saves {
             number = writing.submitted;
         }
         if !deliveries.is_empty() {
-            self.waiting.push_back(Waiting { number, until: Deadline::after(PATIENCE), deliveries });
+            let held = deliveries.into_iter().map(Held::Delivery).collect();
+            self.waiting.push_back(Waiting { number, until: Deadline::after(PATIENCE), held });
         }
+    }
+
+    /// Keeps an answer until all that was taken before is saved.
+    pub fn hold(&mut self, answer: Answer) {
+        let number = self.writing.as_ref().map_or(0, |writing| writing.submitted);
+        self.waiting.push_back(Waiting { number, until: Deadline::after(PATIENCE), held: vec![Held::Answer(answer)] });
     }
 
     /// A send ended; it goes into the log with the next batch.
@@ -168,14 +182,14 @@ impl Saves {
         }
     }
 
-    /// The deliveries that wait no longer.
-    pub fn ready(&mut self) -> Vec<Delivery> {
+    /// What waits no longer.
+    pub fn ready(&mut self) -> Vec<Held> {
         let committed = match &self.writing {
             Some(writing) if writing.trouble.is_none() => writing.committed,
             _ => u64::MAX,
         };
         let ready = self.waiting.iter().take_while(|waiting| waiting.number <= committed).count();
-        self.waiting.drain(..ready).flat_map(|waiting| waiting.deliveries).collect()
+        self.waiting.drain(..ready).flat_map(|waiting| waiting.held).collect()
     }
 
     /// A write ended. Returns whether everything is to be written anew at once.
@@ -204,7 +218,7 @@ impl Saves {
         }
     }
 
-    /// Deliveries have waited for too long.
+    /// Somebody has waited for too long.
     pub fn late(&mut self, now: Timestamp) {
         if let Some(writing) = &mut self.writing {
             writing.fail(now, format!("a write has taken longer than {PATIENCE}"));
@@ -220,7 +234,7 @@ impl Saves {
         writing.hand_over(now, vec![Change::Anew(memory)]);
     }
 
-    /// Returns once deliveries have waited for too long.
+    /// Returns once somebody has waited for too long.
     pub async fn patience_over(&self) {
         wait(self.waiting.front().map(|waiting| waiting.until)).await;
     }

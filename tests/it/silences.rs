@@ -150,3 +150,20 @@ async fn silences_over_http() {
     .await;
     assert!(code == 400 && refused["error"].as_str().unwrap().contains("that silence is over"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_that_was_answered_for_outlives_a_kill() {
+    let service = Exporter::start(&["edge"]).await;
+    let fakes = Fakes::start("/services/T/B/X", None).await;
+    let text = config(&service.url(), &[("oncall", pagerduty(&fakes))]) + "state: {sqlite: state.db}\n";
+    let mut daemon = Daemon::start_with(&text, RULES).await;
+    for number in 0..5 {
+        let reason = format!("number {number}");
+        let (code, _) = slowburn(&daemon, &["silence", "add", "layer=edge", "--for", "2h", "--reason", &reason]).await;
+        daemon.kill();
+        assert_eq!(code, Some(0));
+        daemon.start_again(&[]).await;
+        let (_, said) = slowburn(&daemon, &["silence", "list"]).await;
+        assert!(said.contains(&reason), "{said}\n{}", daemon.log());
+    }
+}
