@@ -48,6 +48,8 @@ pub struct Live {
     pub(super) systemd: Systemd,
     pub(super) durations: Arc<Durations>,
     pub(super) saves: Saves,
+    /// The SLO whose windows are saved next.
+    pub(super) next_windows: usize,
     pub(super) journal: Journal,
     pub(super) started_at: Timestamp,
     /// Why nothing was evaluated yet.
@@ -84,6 +86,7 @@ impl Live {
             systemd: Systemd::from_env(),
             durations,
             saves,
+            next_windows: 0,
             journal: Journal::default(),
             started_at: clock.now(),
             not_ready: Some("the first slot is not evaluated yet".into()),

@@ -38,6 +38,8 @@ pub mod status;
 
 mod world;
 
+mod windows;
+
 mod writer;
 
 use std::path::PathBuf;

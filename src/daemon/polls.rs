@@ -242,6 +242,7 @@ impl Live {
         let snapshot = &mut self.polls.snapshot;
         feed::bind(&mut self.engine, poll, snapshot);
         let effects = self.engine.step(self.steady.now(), Input::Polled { slot, snapshot });
+        self.save_windows_in_turn();
         self.evaluation_s = stopwatch.elapsed_s();
         self.durations.evaluated_in(self.evaluation_s);
         self.follow(effects);

@@ -17,6 +17,8 @@ use super::writer::Written;
 
 /// The last write has this long at the end.
 const LAST_WRITE: Duration = Duration::from_secs(1);
+/// SLOs whose windows are written then, those written longest ago first: as many as a slow disk takes in that time.
+const MAX_LAST_WINDOWS: usize = 500;
 
 impl Live {
     /// Goes on from what was saved.
@@ -24,6 +26,7 @@ impl Live {
         if saved.memory.is_empty() {
             return;
         }
+        let windows = self.restore_windows(saved.windows);
         let waiting = saved.memory.records().filter_map(|record| match record {
             Record::Delivery(pending) => Some(Told::new(&pending.receiver, &pending.notification)),
             _ => None,
@@ -38,6 +41,7 @@ impl Live {
             incidents = restored.incidents,
             deliveries = restored.deliveries,
             dropped = restored.dropped,
+            windows,
             "state restored"
         );
     }
@@ -96,6 +100,7 @@ impl Live {
 
     /// Waits for the disk a last time, and says what is left.
     pub(super) async fn end(mut self) -> Ended {
+        self.save_windows(MAX_LAST_WINDOWS);
         self.save(Vec::new());
         let deadline = Deadline::after(LAST_WRITE);
         while !self.saves.is_settled() {

@@ -68,6 +68,7 @@ struct Writing {
     set_aside: Option<SetAside>,
     unsaved: VecDeque<Attempt>,
     windows: Vec<Windows>,
+    useless_windows: Vec<String>,
     forgot_at: Option<Timestamp>,
     write_s: f64,
 }
@@ -115,6 +116,7 @@ impl Saves {
             set_aside: None,
             unsaved: VecDeque::new(),
             windows: Vec::new(),
+            useless_windows: Vec::new(),
             forgot_at: None,
             write_s: 0.0,
         };
@@ -175,10 +177,16 @@ impl Saves {
     }
 
     /// Windows go with the next batch.
-    #[expect(dead_code, reason = "x")]
     pub fn keep_windows(&mut self, windows: Vec<Windows>) {
         if let Some(writing) = self.writing.as_mut().filter(|writing| writing.trouble.is_none()) {
             writing.windows.extend(windows);
+        }
+    }
+
+    /// So do the names of SLOs whose windows are of no use.
+    pub fn forget_windows(&mut self, slos: Vec<String>) {
+        if let Some(writing) = &mut self.writing {
+            writing.useless_windows.extend(slos);
         }
     }
 
@@ -281,6 +289,7 @@ impl Writing {
             changes,
             attempts,
             windows: std::mem::take(&mut self.windows),
+            forget_windows: std::mem::take(&mut self.useless_windows),
             forget_before: due.then(|| now - self.config.retention),
         };
         match self.jobs.try_send(Job { number: self.submitted + 1, batch }) {

@@ -15,6 +15,8 @@
 //! assert_eq!(increase, [2.0, 3.0]);
 //! ```
 
+use serde::{Deserialize, Serialize};
+
 use super::time::Duration;
 
 /// What a series counted while it was absent for longer than this (Prometheus' default lookback) belongs to the beginning
@@ -25,14 +27,14 @@ pub const LOOKBACK: Duration = Duration::from_minutes(5);
 pub const RETURN_WITHIN: Duration = Duration::from_hours(1);
 
 /// When a series was present: the number of the poll, of those that were answered, and of the slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     pub poll: i64,
     pub slot: i64,
 }
 
 /// The last known buckets of one series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Counter {
     last: Box<[f64]>,
     seen: Option<Seen>,

@@ -17,8 +17,10 @@ mod remember;
 mod rewind;
 mod roster;
 mod tell;
+mod windows;
 
 pub use self::remember::Restored;
+pub use self::windows::SloWindows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -71,12 +71,14 @@ impl Places {
 /// `checkout/edge{region="eu"} spike`, quoted where a name would make that ambiguous: no two alerts read alike.
 impl fmt::Display for AlertName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&word(&self.journey))?;
-        if let Some(layer) = &self.layer {
-            write!(f, "/{}", word(layer))?;
-        }
-        write!(f, "{} {}", braced(&self.labels), word(&self.rule))
+        write!(f, "{} {}", slo_name(&self.journey, self.layer.as_deref(), &self.labels), word(&self.rule))
     }
+}
+
+/// The same without a rule.
+pub fn slo_name(journey: &str, layer: Option<&str>, labels: &Labels) -> String {
+    let layer = layer.map_or_else(String::new, |layer| format!("/{}", word(layer)));
+    format!("{}{layer}{}", word(journey), braced(labels))
 }
 
 fn word(name: &str) -> String {

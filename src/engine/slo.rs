@@ -74,6 +74,19 @@ struct Layout {
     history: Option<History>,
 }
 
+/// What one SLO counted, to be taken in by another life of the program.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SloMemory {
+    sight: Sight,
+    sight_since_ms: i64,
+    /// Bounds, sums, and sums over time.
+    layouts: Vec<(Vec<f64>, Vec<f64>, Option<History>)>,
+    counters: History,
+    seen_slots: f64,
+    /// Present, measured and flawed.
+    slots: [i64; 3],
+}
+
 /// The state of one SLO, or of one combination of its `by` labels.
 #[derive(Debug, Clone)]
 pub struct Slo {
@@ -355,6 +368,60 @@ impl Slo {
             }
         };
         Measurement { usage, proven_usage, long, short }
+    }
+
+    /// `None` before anything was counted.
+    pub fn remember(&self) -> Option<SloMemory> {
+        let layouts = self.layouts.iter();
+        (!self.counters.is_empty()).then(|| SloMemory {
+            sight: self.sight,
+            sight_since_ms: self.sight_since.unix_ms(),
+            layouts: layouts.map(|it| (it.bounds.to_vec(), it.sums.clone(), it.history.clone())).collect(),
+            counters: self.counters.clone(),
+            seen_slots: self.seen_slots,
+            slots: [self.present_slot, self.measured_slot, self.flawed_slot],
+        })
+    }
+
+    /// Goes on from what was counted, with quantiles over `quantile_window`. Returns whether it has the form it must.
+    pub fn recall(&mut self, memory: SloMemory, spec: &SloSpec, interval: Duration, quantile_window: Duration) -> bool {
+        let mut fresh = Self::new(self.template, self.labels.clone(), spec, interval, self.sight_since);
+        if !memory.counters.fits(&fresh.counters) || memory.counters.is_empty() {
+            return false;
+        }
+        for (bounds, sums, history) in memory.layouts {
+            let ascends = bounds.windows(2).all(|pair| pair[0] < pair[1]) && bounds.last() == Some(&f64::INFINITY);
+            let known = fresh.layouts.len();
+            if !ascends || fresh.layout(spec, &bounds.into(), interval, quantile_window) != Some(known) {
+                return false;
+            }
+            let layout = &mut fresh.layouts[known];
+            let fits = match (&history, &layout.history) {
+                (Some(history), Some(fresh)) => history.fits(fresh),
+                (None, None) => true,
+                _ => false,
+            };
+            if !fits || sums.len() != layout.sums.len() {
+                return false;
+            }
+            (layout.sums, layout.history) = (sums, history);
+        }
+        [fresh.present_slot, fresh.measured_slot, fresh.flawed_slot] = memory.slots;
+        fresh.seen_slots = memory.seen_slots;
+        fresh.sight = memory.sight;
+        fresh.sight_since = Timestamp::from_unix_ms(memory.sight_since_ms);
+        fresh.counters = memory.counters;
+        *self = fresh;
+        true
+    }
+
+    /// The newest slot number that was counted in.
+    pub fn newest_slot(&self) -> Option<i64> {
+        self.counters.newest_slot()
+    }
+
+    pub fn layouts(&self) -> usize {
+        self.layouts.len()
     }
 
     /// Bytes of the windows on the heap.

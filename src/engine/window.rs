@@ -16,6 +16,8 @@
 //! assert_eq!(history.newest()[0] - history.at::<1>(Age::in_slots(20))[0], 200.0);
 //! ```
 
+use serde::{Deserialize, Serialize};
+
 /// Up to this age, in slots, every slot has a row.
 pub const EXACT_SLOTS: i64 = 200;
 
@@ -30,7 +32,7 @@ pub struct Age {
 }
 
 /// Rows of `width` cumulative counters by slot number.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct History {
     width: usize,
     /// Rows of tier 0: fewer than `EXACT_SLOTS + 1` where no older age is ever asked for.
@@ -75,6 +77,15 @@ impl History {
             first_row: vec![0.0; width].into_boxed_slice(),
             rows: Vec::new(),
         }
+    }
+
+    /// Whether this one, which was read again, has the form of `fresh`, so that it can take its place.
+    pub fn fits(&self, fresh: &History) -> bool {
+        let form = |history: &History| (history.width, history.exact_rows, history.last_tier, history.first_row.len());
+        let rows = |tiers: i64| (self.exact_rows + tiers * TIER_ROWS) as usize * self.width;
+        let is_whole =
+            self.rows.is_empty() || (0..=i64::from(self.last_tier)).any(|tiers| self.rows.len() == rows(tiers));
+        form(self) == form(fresh) && is_whole && (0..self.exact_rows).contains(&self.newest_row)
     }
 
     pub fn is_empty(&self) -> bool {

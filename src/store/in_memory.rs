@@ -37,6 +37,7 @@ impl Store for InMemory {
         batch.changes.iter().for_each(|change| kept.memory.apply(change.clone()));
         kept.attempts.extend(batch.attempts.iter().cloned());
         kept.attempts.retain(|attempt| batch.forget_before.is_none_or(|before| attempt.at >= before));
+        batch.forget_windows.iter().for_each(|slo| drop(kept.windows.remove(slo)));
         kept.windows.extend(batch.windows.iter().map(|windows| (windows.slo.clone(), windows.body.clone())));
         Ok(())
     }

@@ -9,6 +9,8 @@ mod schema;
 
 pub mod sqlite;
 
+pub mod windows;
+
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -39,6 +41,8 @@ pub struct Batch {
     /// Sends that ended.
     pub attempts: Vec<Attempt>,
     pub windows: Vec<Windows>,
+    /// SLOs whose windows nobody can use any more.
+    pub forget_windows: Vec<String>,
     /// The delivery log is forgotten up to here.
     pub forget_before: Option<Timestamp>,
 }
@@ -115,6 +119,7 @@ impl Batch {
         self.changes.extend(later.changes);
         self.attempts.extend(later.attempts);
         self.windows.extend(later.windows);
+        self.forget_windows.extend(later.forget_windows);
         self.forget_before = self.forget_before.max(later.forget_before);
     }
 }

@@ -173,6 +173,9 @@ fn write(connection: &mut Connection, batch: &Batch) -> rusqlite::Result<()> {
                 it.why
             ])?;
         }
+        for slo in &batch.forget_windows {
+            transaction.execute("DELETE FROM windows WHERE slo = ?1", [slo])?;
+        }
         let mut keep = transaction.prepare("INSERT OR REPLACE INTO windows VALUES (?1, ?2, ?3)")?;
         for Windows { slo, body } in &batch.windows {
             keep.execute(params![slo, body, sum(&[slo.as_bytes(), body])])?;

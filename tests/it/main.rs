@@ -33,3 +33,4 @@ mod store;
 mod systemd;
 mod templates;
 mod tidy;
+mod windows;

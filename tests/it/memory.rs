@@ -15,6 +15,7 @@ use slowburn::engine::silence::Silence;
 use slowburn::engine::sli::{Between, NewSeries, SloSpec};
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::engine::{Effect, Engine, Input, Outcome, ReceiverSpec, Spec, stable_hash};
+use slowburn::store::windows;
 
 const STEP: Duration = Duration::from_secs(30);
 const START: Timestamp = Timestamp::from_unix_s(1_772_366_400);
@@ -107,8 +108,8 @@ enum Slot {
 type Answer = (Timestamp, [Option<[f64; 2]>; 4], bool);
 
 /// An engine, what it decided, and all that a restart leaves of it.
-struct World {
-    engine: Engine,
+pub struct World {
+    pub engine: Engine,
     slot: Timestamp,
     counts: [[f64; 2]; 4],
     answers: Vec<Answer>,
@@ -231,6 +232,19 @@ impl World {
         }
     }
 
+    /// The same, of a source that keeps no history: the windows were saved, and come back through bytes.
+    fn restart_with_windows(&mut self) {
+        let old = &self.engine;
+        let saved = (0..old.instances()).filter_map(|slo| old.windows_of(slo));
+        let saved: Vec<Vec<u8>> = saved.map(|(_, counted)| windows::encode(&counted).unwrap()).collect();
+        self.engine = Engine::new(old.spec().clone()).remembering();
+        for bytes in saved {
+            assert!(self.engine.restore_windows(windows::decode(&bytes).unwrap()));
+        }
+        self.engine.restore(self.slot, through_json(&self.saved));
+        self.under_way.clear();
+    }
+
     fn restart(&mut self) {
         let spec = Spec::clone(self.engine.spec());
         self.restart_with(spec);
@@ -292,6 +306,31 @@ proptest! {
         prop_assert_eq!((steady.held_back, steady.missed, steady.evaluations), (killed.held_back, killed.missed, killed.evaluations));
     }
 
+    /// So does one whose windows were saved beside its memory, and what it shows is the same, too.
+    #[test]
+    fn a_restart_with_saved_windows_changes_no_decision(
+        slots in slots(),
+        kills in prop::collection::btree_set(0usize..60, 1..4),
+    ) {
+        let (mut steady, mut killed) = (World::new(spec()), World::new(spec()));
+        for (at, slot) in slots.iter().enumerate() {
+            steady.pass(slot);
+            killed.pass(slot);
+            if kills.contains(&at) {
+                killed.restart_with_windows();
+            }
+            prop_assert_eq!(format!("{:#?}", steady.notified), format!("{:#?}", killed.notified));
+            prop_assert_eq!(steady.sorted_alerts(), killed.sorted_alerts());
+        }
+        // Sums since the beginning are the same to the last bit.
+        let totals = |world: &World| {
+            let mut totals: Vec<String> = world.engine.totals().map(|total| format!("{total:?}")).collect();
+            totals.sort();
+            totals
+        };
+        prop_assert_eq!(totals(&steady), totals(&killed));
+    }
+
     /// Whatever floats are in it, those that JSON has no number for included.
     #[test]
     fn memory_comes_back_from_json_as_it_was(slots in slots(), floats in prop::array::uniform9(any::<u64>())) {
@@ -329,7 +368,7 @@ const OPENED: [&str; 2] = ["oncall opened checkout", "team opened checkout"];
 const RESOLVED: [&str; 2] = ["oncall resolved checkout", "team resolved checkout"];
 
 /// The database's page alone, and no repetitions.
-fn plain() -> Spec {
+pub fn plain() -> Spec {
     let mut spec = spec();
     spec.slos[0].rules.truncate(1);
     spec.slos[1].rules.truncate(1);
@@ -341,7 +380,7 @@ fn poll(slow: [Option<u8>; 4]) -> Slot {
     Slot::Poll { slow, partial: false }
 }
 
-fn healthy() -> World {
+pub fn healthy() -> World {
     let mut world = World::new(plain());
     (0..8).for_each(|_| world.pass(&poll(FINE)));
     assert_eq!(world.told(), Vec::<String>::new());

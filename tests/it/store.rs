@@ -217,9 +217,9 @@ fn full(path: &Path) -> (Vec<u8>, Memory) {
 fn check_damaged(bytes: &[u8], memory: &Memory, what: &str) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.db");
-    drop(open(&path));
-    let _ = fs::remove_file(dir.path().join("state.db-wal"));
     fs::write(&path, bytes).unwrap();
+    // What tells a file that was used from one that is new.
+    fs::write(dir.path().join("state.db.lock"), "slowburn\n").unwrap();
     let opened = Sqlite::open(&path, NOW).unwrap_or_else(|error| panic!("{what}: {error}"));
     let mut store = opened.store;
     match &opened.set_aside {

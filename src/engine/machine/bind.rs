@@ -48,8 +48,7 @@ impl Engine {
 
     fn layout(&mut self, slo: usize, template: usize, labels: &Labels, bounds: &Arc<[f64]>) -> Option<usize> {
         let spec = &self.spec.slos[template];
-        let asked = spec.rules.iter().any(|rule| matches!(rule.limit, Limit::Latency { .. }));
-        let window = if self.quantiles || asked { quantile_window(spec) } else { Duration::ZERO };
+        let window = self.quantiles_over(template);
         let had_misfit = self.slos[slo].misfit();
         let Some(layout) = self.slos[slo].layout(spec, bounds, self.spec.interval, window) else {
             self.refuse(template, labels, || "its histograms come in too many different bounds".to_string());
@@ -59,6 +58,13 @@ impl Engine {
             self.reports.push(Report::Unmeasurable { slo: spec.place(), why: misfit.to_string() });
         }
         Some(layout)
+    }
+
+    /// How far back quantiles of an SLO look; zero where nobody asks for them.
+    pub(super) fn quantiles_over(&self, template: usize) -> Duration {
+        let spec = &self.spec.slos[template];
+        let asked = spec.rules.iter().any(|rule| matches!(rule.limit, Limit::Latency { .. }));
+        if self.quantiles || asked { quantile_window(spec) } else { Duration::ZERO }
     }
 
     /// Makes a series that has other bounds than before the current one of its labels. It goes on from where the one

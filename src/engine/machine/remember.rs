@@ -105,7 +105,8 @@ impl Engine {
         rules.chain(incidents).chain(silences).chain(digests).chain(deliveries).chain(receivers).chain(rest).collect()
     }
 
-    /// Goes on from what was remembered; to be called on an engine that has taken nothing in yet. A clock that was set
+    /// Goes on from what was remembered; to be called on an engine that has taken nothing in yet but
+    /// windows. A clock that was set
     /// back meanwhile is gone along with.
     pub fn restore(&mut self, now: Timestamp, memory: Memory) -> Restored {
         let mut restored = Restored::default();
@@ -133,7 +134,7 @@ impl Engine {
         restored.deliveries = self.outbox.waiting().count();
         self.incidents_stale = true;
         self.fill_roster(now);
-        let newest = self.evaluated_slot.max(self.due_slot);
+        let newest = self.evaluated_slot.max(self.due_slot).max(self.newest_slot);
         if let Some(ahead) = newest.map(|slot| slot.since(now)).filter(|ahead| !ahead.is_zero()) {
             self.rewind(now, ahead);
         }
