@@ -17,6 +17,9 @@ use super::schedule::{Schedule, Turn, missing};
 use super::status::Reading;
 use super::world::World;
 
+/// A slot that is further from the newest one than the time that passed by as many intervals was reached by a leap.
+const LEAP_INTERVALS: f64 = 2.0;
+
 /// Polls never overlap: the next is due once this one, and the backfill it called for, is over.
 #[derive(Debug)]
 pub struct Polls {
@@ -27,6 +30,8 @@ pub struct Polls {
     snapshot: Snapshot,
     /// Of the newest answer.
     warnings: Vec<String>,
+    /// Since the newest evaluation.
+    evaluated: Option<Stopwatch>,
     events: mpsc::Sender<Event>,
 }
 
@@ -54,6 +59,7 @@ impl Polls {
             state: State::Idle,
             snapshot: Snapshot::default(),
             warnings: Vec::new(),
+            evaluated: None,
             events,
         }
     }
@@ -188,6 +194,13 @@ impl Live {
             return self.evaluate(slot, &poll);
         };
         let spec = &self.world.config.spec;
+        let leapt = self.polls.evaluated.zip(self.engine.evaluated_slot()).is_some_and(|(since, evaluated)| {
+            slot.since(evaluated).secs() > since.elapsed_s() + LEAP_INTERVALS * spec.interval.secs()
+        });
+        if leapt {
+            tracing::warn!(slot = %slot, "the wall clock leapt ahead, or the machine slept; what lies between is not evaluated");
+            self.engine.leap(slot);
+        }
         let Some(range) = missing(spec, &self.engine, slot) else {
             return self.evaluate(slot, &poll);
         };
@@ -244,6 +257,7 @@ impl Live {
         let effects = self.engine.step(self.steady.now(), Input::Polled { slot, snapshot });
         self.save_windows_in_turn();
         self.evaluation_s = stopwatch.elapsed_s();
+        self.polls.evaluated = Some(stopwatch);
         self.durations.evaluated_in(self.evaluation_s);
         self.follow(effects);
         if self.not_ready.take().is_some() {

@@ -1,4 +1,4 @@
-//! The wall clock was set back: everything goes on, and slots are numbered anew.
+//! The wall clock was set: back, and everything goes on with slots numbered anew; or ahead, and nobody trusts what is there.
 //!
 //! Nothing is resolved, told or evaluated because of it. What lies in the future after that happened now; waits that
 //! were under way last as long as they would have.
@@ -32,5 +32,18 @@ impl Engine {
             remembered.start_anew();
         }
         by_slots
+    }
+
+    /// The wall clock leapt ahead to `slot`, or the machine slept: the slots between are counted in, but not evaluated. A
+    /// clock that is wrong asks for times that are not yet, and what a source has of them is no recovery.
+    pub fn leap(&mut self, slot: Timestamp) {
+        let before = slot - self.spec.interval;
+        self.evaluated_slot = self.evaluated_slot.map(|evaluated| evaluated.max(before));
+        for state in self.rules.iter_mut().flatten() {
+            state.skip();
+        }
+        if let Some(remembered) = &mut self.remembered {
+            remembered.start_anew();
+        }
     }
 }
