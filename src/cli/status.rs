@@ -57,6 +57,7 @@ struct Answer {
     missed: Missed,
     receivers: Vec<Receiver>,
     dead_letters: Vec<DeadLetter>,
+    dead_letters_total: u64,
     notifications: Vec<Told>,
 }
 
@@ -171,6 +172,9 @@ struct Missed {
 struct Receiver {
     name: String,
     pending: usize,
+    summarised: u64,
+    held_until: Option<String>,
+    down: bool,
     delivered: u64,
     rejected: u64,
     problem: Option<String>,

@@ -27,10 +27,12 @@ impl Live {
             return;
         }
         let windows = self.restore_windows(saved.windows);
-        let waiting = saved.memory.records().filter_map(|record| match record {
-            Record::Delivery(pending) => Some(Told::new(&pending.receiver, &pending.notification)),
+        let pending = saved.memory.records().filter_map(|record| match record {
+            Record::Delivery(pending) => Some(pending),
             _ => None,
         });
+        let waiting = pending
+            .flat_map(|pending| pending.items.iter().map(|item| Told::new(&pending.receiver, &item.notification)));
         self.journal.restore(saved.attempts, waiting.collect());
         let restored = self.engine.restore(self.clock.now(), saved.memory);
         self.polls.go_on_after(self.engine.evaluated_slot());

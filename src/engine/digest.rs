@@ -11,6 +11,9 @@ use super::time::Timestamp;
 /// More incidents than this are not told in one message: each is a line, and 100 lines fit into one of Slack's.
 pub const MAX_DIGEST_ENTRIES: usize = 100;
 
+/// Where an entry stands in a digest.
+pub type Rank = (bool, Reverse<Urgency>, Reverse<Stage>, Timestamp);
+
 impl Digest {
     /// Puts the worst first and counts what does not fit. `open` is how many incidents stand of all that the receiver
     /// knows of by digests only.
@@ -116,7 +119,7 @@ impl DigestEntry {
     }
 
     /// Orders the worst first: what stands before what is over, pages before tickets, the oldest first among equals.
-    pub fn rank(&self) -> impl Ord + use<> {
+    pub fn rank(&self) -> Rank {
         (self.ended_at.is_some(), Reverse(self.urgency), Reverse(self.stage), self.began_at)
     }
 }

@@ -21,7 +21,7 @@ use super::collect::DigestMemory;
 use super::incident::IncidentMemory;
 use super::names::AlertName;
 use super::notification::HeldBack;
-use super::outbox::{DeadLetter, Pending, ReceiverMemory};
+use super::outbox::{self, DeadLetter, Pending, ReceiverMemory};
 use super::silence::Silence;
 use super::time::Timestamp;
 
@@ -132,7 +132,7 @@ impl Record {
             Record::Progress(_) => (Kind::Progress, String::new()),
             Record::Alert(rule) => (Kind::Alert, rule.name.to_string()),
             Record::Incident(incident) => (Kind::Incident, incident.identity.key.clone()),
-            Record::Delivery(pending) => (Kind::Delivery, pending.notification.id.clone()),
+            Record::Delivery(pending) => (Kind::Delivery, outbox::key(&pending.receiver, &pending.incident)),
             Record::Receiver(receiver) => (Kind::Receiver, receiver.name.clone()),
             Record::DeadLetters(_) => (Kind::DeadLetters, String::new()),
             Record::Silence(silence) => (Kind::Silence, silence.id.clone()),

@@ -34,7 +34,10 @@ pub struct View {
     pub missed: Missed,
     pub evaluations: u64,
     pub receivers: Vec<ReceiverView>,
+    /// The newest ones, oldest first.
     pub dead_letters: Vec<DeadLetter>,
+    /// How many there ever were.
+    pub dead_letters_total: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -115,7 +118,14 @@ pub struct MaintenanceView {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReceiverView {
     pub name: String,
+    /// Notifications that wait or are under way, those left to summaries among them.
     pub pending: usize,
+    /// Incidents that stand and that it hears of in summaries, being too many at once.
+    pub summarised: u64,
+    /// Until when it asked not to be sent anything; past once it was sent to again.
+    pub held_until: Option<Timestamp>,
+    /// Whether it failed so often in a row that one send at a time finds out when it is there again.
+    pub down: bool,
     #[serde(flatten)]
     pub counts: DeliveryCounts,
     /// Why the last send failed, until one succeeds.
@@ -131,6 +141,9 @@ impl Engine {
         let receivers = self.spec.receivers.iter().enumerate().map(|(index, receiver)| ReceiverView {
             name: receiver.name.clone(),
             pending: self.outbox.pending(index),
+            summarised: self.outbox.summarised(index),
+            held_until: self.outbox.held_until(index),
+            down: self.outbox.is_down(index),
             counts: self.outbox.counts(index).clone(),
             problem: self.outbox.last_problem(index).map(str::to_string),
         });
@@ -155,6 +168,7 @@ impl Engine {
             evaluations: self.evaluations,
             receivers: receivers.collect(),
             dead_letters: self.outbox.dead_letters().cloned().collect(),
+            dead_letters_total: self.outbox.buried(),
         }
     }
 

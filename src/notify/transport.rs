@@ -4,6 +4,7 @@ use chrono::NaiveDateTime;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, StatusCode};
 
+use crate::clock::Stopwatch;
 use crate::engine::Outcome;
 use crate::engine::time::{Duration, Timestamp};
 use crate::http;
@@ -74,7 +75,10 @@ impl Answer {
 }
 
 async fn exchange(request: RequestBuilder, body_patience: Duration, now: Timestamp) -> reqwest::Result<Answer> {
+    let stopwatch = Stopwatch::start();
     let response = request.send().await?;
+    // What an answer says of time holds from when it came.
+    let now = now + Duration::from_secs(stopwatch.elapsed_s() as i64);
     let status = response.status();
     let retry_after = response
         .headers()

@@ -33,10 +33,11 @@ CREATE VIEW alerts AS SELECT key AS alert, body ->> '$.alert.state.record.stage'
 CREATE VIEW incidents AS SELECT key AS incident, body ->> '$.incident.record.stage' AS stage,
   body ->> '$.incident.record.urgency' AS urgency, body ->> '$.incident.record.opened_at' AS opened_at,
   body ->> '$.incident.record.alerts' AS alerts FROM records WHERE kind = 'incident';
-CREATE VIEW outbox AS SELECT key AS id, body ->> '$.delivery.receiver' AS receiver,
-  body ->> '$.delivery.notification.incident' AS incident, body ->> '$.delivery.notification.reason' AS reason,
-  body ->> '$.delivery.notification.summary' AS summary, body ->> '$.delivery.attempt' AS attempt,
-  body ->> '$.delivery.not_before' AS not_before FROM records WHERE kind = 'delivery';
+CREATE VIEW outbox AS SELECT item.value ->> '$.notification.id' AS id, body ->> '$.delivery.receiver' AS receiver,
+  body ->> '$.delivery.incident' AS incident, item.value ->> '$.notification.reason' AS reason,
+  item.value ->> '$.notification.summary' AS summary, item.value ->> '$.attempt' AS attempt,
+  item.value ->> '$.not_before' AS not_before
+  FROM records, json_each(body, '$.delivery.items') AS item WHERE kind = 'delivery';
 CREATE VIEW silences AS SELECT key AS id, body ->> '$.silence.starts_at' AS starts_at,
   body ->> '$.silence.ends_at' AS ends_at, body ->> '$.silence.author' AS author,
   body ->> '$.silence.reason' AS reason FROM records WHERE kind = 'silence';

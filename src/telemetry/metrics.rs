@@ -168,7 +168,8 @@ fn source(registry: &mut Registry, view: &View) {
 }
 
 fn notifications(registry: &mut Registry, view: &View) {
-    let (sent, pending, held_back) = (Counters::default(), Gauges::default(), Counters::default());
+    let (sent, held_back) = (Counters::default(), Counters::default());
+    let (pending, summarised, up) = (Gauges::default(), Gauges::default(), Gauges::default());
     for receiver in &view.receivers {
         let counts = &receiver.counts;
         let outcomes = [
@@ -181,7 +182,10 @@ fn notifications(registry: &mut Registry, view: &View) {
             let labels = pairs([("receiver", receiver.name.clone()), ("outcome", outcome.to_owned())]);
             sent.get_or_create(&labels).inc_by(n);
         }
-        pending.get_or_create(&pairs([("receiver", receiver.name.clone())])).set(receiver.pending as f64);
+        let labels = pairs([("receiver", receiver.name.clone())]);
+        pending.get_or_create(&labels).set(receiver.pending as f64);
+        summarised.get_or_create(&labels).set(receiver.summarised as f64);
+        up.get_or_create(&labels).set(if receiver.down { 0.0 } else { 1.0 });
     }
     let held = &view.held_back;
     let reasons = [
@@ -199,6 +203,13 @@ fn notifications(registry: &mut Registry, view: &View) {
     }
     registry.register("notifications", "Sends to a receiver, by how they ended", sent);
     registry.register("notifications_held_back", "What passed a threshold and was not told, by reason", held_back);
+    registry.register(
+        "outbox_summarised",
+        "Incidents that stand and are told in summaries, being too many",
+        summarised,
+    );
+    registry.register("receiver_up", "Whether a receiver answers: 0 after three failures in a row", up);
+    registry.register("dead_letters", "Notifications that no receiver took", counted(view.dead_letters_total));
     registry.register("outbox_pending", "Notifications waiting for a receiver", pending);
 }
 
@@ -279,6 +290,9 @@ mod tests {
             r#"slowburn_notifications_held_back_total{reason="same_stage"} 0"#,
             r#"slowburn_outbox_pending{receiver="oncall"} 0.0"#,
             r#"slowburn_template_failures_total{receiver="oncall"} 1"#,
+            r#"slowburn_outbox_summarised{receiver="oncall"} 0.0"#,
+            r#"slowburn_receiver_up{receiver="oncall"} 1.0"#,
+            "slowburn_dead_letters_total 0",
             "slowburn_config_last_reload_successful 1",
             "slowburn_heartbeat_last_success_timestamp_seconds 1772366400.0",
             r#"slowburn_heartbeats_total{outcome="failed"} 1"#,

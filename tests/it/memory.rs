@@ -342,16 +342,17 @@ proptest! {
             match &mut record {
                 Record::Alert(rule) => rule.state.record.iter_mut().for_each(|alert| alert.peak_usage = float()),
                 Record::Delivery(pending) => {
-                    let mut notification = Notification::clone(&pending.notification);
-                    for alert in &mut notification.alerts {
-                        (alert.usage, alert.burn_long, alert.burn_short) = (float(), float(), float());
-                        (alert.share_of_slow, alert.budget_remaining) = (float(), f64::NAN);
-                        alert.quantiles_s = Some([float(), f64::NEG_INFINITY, f64::INFINITY]);
-                        // Written by names alone.
-                        alert.slo = 0;
+                    for item in &mut pending.items {
+                        let notification = Arc::make_mut(&mut item.notification);
+                        for alert in &mut notification.alerts {
+                            (alert.usage, alert.burn_long, alert.burn_short) = (float(), float(), float());
+                            (alert.share_of_slow, alert.budget_remaining) = (float(), f64::NAN);
+                            alert.quantiles_s = Some([float(), f64::NEG_INFINITY, f64::INFINITY]);
+                            // Written by names alone.
+                            alert.slo = 0;
+                        }
+                        notification.receiver = 0;
                     }
-                    notification.receiver = 0;
-                    pending.notification = Arc::new(notification);
                 }
                 _ => {}
             }

@@ -8,7 +8,7 @@ use slowburn::engine::histogram::Labels;
 use slowburn::engine::memory::{Change, Kind, Memory, Name, Progress, Record, RuleMemory};
 use slowburn::engine::names::AlertName;
 use slowburn::engine::notification::{Notification, Reason};
-use slowburn::engine::outbox::Pending;
+use slowburn::engine::outbox::{self, Pending};
 use slowburn::engine::rule::{Stage, Urgency};
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::store::in_memory::InMemory;
@@ -56,7 +56,11 @@ fn delivery(number: u64) -> Record {
         summary: "checkout: slow".into(),
     };
     let pending = serde_json::json!({"delivery": {
-        "receiver": "oncall", "number": number, "attempt": 3, "not_before": NOW, "notification": notification,
+        "receiver": "oncall", "incident": format!("checkout-{number}"), "untold": null, "summarised": null, "refused": null,
+        "items": [{
+            "notification": notification, "attempt": 3, "not_before": NOW, "since": NOW,
+            "in_flight": false, "maybe_taken": true, "refusals": 0,
+        }],
     }});
     serde_json::from_value(pending).unwrap()
 }
@@ -89,7 +93,7 @@ fn puts(records: impl IntoIterator<Item = Record>) -> Batch {
 fn check(store: &mut dyn Store) {
     store.commit(&puts([progress(1), rule(1), rule(2), delivery(1), delivery(2)])).unwrap();
     let mut later = puts([progress(2)]);
-    later.changes.push(Change::Drop(Name { kind: Kind::Delivery, key: "sb-1".into() }));
+    later.changes.push(Change::Drop(Name { kind: Kind::Delivery, key: outbox::key("oncall", "checkout-1") }));
     later.changes.push(Change::Drop(Name { kind: Kind::Alert, key: "nothing".into() }));
     later.attempts = (0..5).map(attempt).collect();
     later.windows = vec![windows("edge", 1), windows("database", 2)];
@@ -134,10 +138,8 @@ fn what_was_committed_is_there_after_a_restart() {
     drop(store);
     let again = open(&path);
     assert_eq!(again.saved.memory, [progress(1), delivery(4)].into_iter().collect());
-    let Some(Record::Delivery(Pending { notification, .. })) = again.saved.memory.into_records().nth(1) else {
-        panic!()
-    };
-    assert_eq!(notification.detail.as_deref(), Some("it's \u{1f525}; DROP TABLE records"));
+    let Some(Record::Delivery(Pending { items, .. })) = again.saved.memory.into_records().nth(1) else { panic!() };
+    assert_eq!(items[0].notification.detail.as_deref(), Some("it's \u{1f525}; DROP TABLE records"));
 }
 
 #[test]

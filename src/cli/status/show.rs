@@ -186,6 +186,16 @@ fn receivers(answer: &Answer) -> String {
         if receiver.rejected > 0 {
             let _ = write!(line, ", {}", format!("{} refused", receiver.rejected).red());
         }
+        if receiver.summarised > 0 {
+            let _ = write!(line, ", {} incidents told in summaries", receiver.summarised);
+        }
+        // Both are RFC 3339 in UTC, where text sorts as time does.
+        if let Some(until) = receiver.held_until.as_ref().filter(|until| **until > answer.now) {
+            let asked = format!("    waiting until {} as it asked to", time_of_day(until));
+            let _ = write!(line, "\n{}", wrapped(&asked).yellow());
+        } else if receiver.down {
+            let _ = write!(line, "\n{}", "    down: one send at a time tries it".red());
+        }
         if let Some(problem) = &receiver.problem {
             let _ = write!(line, "\n{}", wrapped(&format!("    problem: {problem}")).yellow());
         }
@@ -195,7 +205,13 @@ fn receivers(answer: &Answer) -> String {
         let told = format!("{}  {}: {}", letter.at, letter.receiver, letter.summary);
         format!("{}\n{}", wrapped(&told), wrapped(&format!("    why: {}", letter.why)).red())
     });
-    section("Receivers", lines) + &section("Dead letters", dead)
+    let title = match answer.dead_letters_total {
+        total if total > answer.dead_letters.len() as u64 => {
+            format!("Dead letters (the newest {} of {total})", answer.dead_letters.len())
+        }
+        _ => "Dead letters".to_owned(),
+    };
+    section("Receivers", lines) + &section(&title, dead)
 }
 
 fn section(title: &str, lines: impl IntoIterator<Item = String>) -> String {

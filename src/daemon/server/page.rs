@@ -263,13 +263,17 @@ fn receivers(status: &Status) -> Markup {
                 @for receiver in &status.view.receivers {
                     li {
                         strong { (receiver.name) } ": " (receiver.counts.delivered) " delivered, " (receiver.pending) " waiting"
+                        @if receiver.summarised > 0 { ", " (receiver.summarised) " incidents told in summaries" }
+                        @if let Some(until) = receiver.held_until.filter(|until| *until > status.now) {
+                            ", waiting until " time { (until) } " as it asked to"
+                        } @else if receiver.down { ", " span.bad { "down" } }
                         @if receiver.counts.rejected > 0 { ", " span.bad { (receiver.counts.rejected) " refused" } }
                         @if let Some(problem) = &receiver.problem { " – " span.bad { (problem) } }
                     }
                 }
             }
             @if !status.view.dead_letters.is_empty() {
-                h3 { "Dead letters" }
+                h3 { "Dead letters" @if status.view.dead_letters_total > 0 { " (" (status.view.dead_letters_total) " in all)" } }
                 ul {
                     @for letter in status.view.dead_letters.iter().rev() {
                         li { time { (letter.at) } " " (letter.receiver) ": " (letter.summary) " – " span.bad { (letter.why) } }

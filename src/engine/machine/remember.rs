@@ -26,9 +26,6 @@ pub(super) struct Remembered {
     /// Records of what has no place in the engine any more.
     gone: Vec<Name>,
     progress: Progress,
-    outbox: u64,
-    /// Attempt and time of each delivery that waits, by id.
-    deliveries: BTreeMap<String, (u32, Timestamp)>,
     receivers: Vec<ReceiverMemory>,
     dead_letters: Vec<DeadLetter>,
     silences: BTreeMap<String, Silence>,
@@ -73,6 +70,7 @@ impl Engine {
     /// Gathers changes from here on; without it they cost nothing. The first that are taken are all there is.
     pub fn remembering(mut self) -> Self {
         self.remembered = Some(Box::new(Remembered { anew: true, ..Remembered::default() }));
+        self.outbox.remember();
         self
     }
 
@@ -96,7 +94,7 @@ impl Engine {
             (0..self.rules.len()).flat_map(|slo| (0..self.rules[slo].len()).map(move |rule| AlertKey { slo, rule }));
         let rules = keys.filter_map(|key| self.rule_memory(key, &members)).map(Record::Alert);
         let incidents = self.incidents.values().map(|incident| self.incident_memory(incident));
-        let deliveries = self.outbox.waiting().map(|(_, pending)| Record::Delivery(pending));
+        let deliveries = self.outbox.remembered().map(Record::Delivery);
         let receivers = self.outbox.receivers().map(Record::Receiver);
         let rest =
             [Record::Progress(self.progress()), Record::DeadLetters(self.outbox.dead_letters().cloned().collect())];
@@ -129,9 +127,9 @@ impl Engine {
         for memory in incidents {
             self.incidents.insert(memory.identity.key.clone(), Incident::recall(memory, &places));
         }
-        self.outbox.restore(pending, receivers, dead_letters, &places);
+        self.outbox.restore(now, pending, receivers, dead_letters, &places);
         restored.incidents = self.incidents.values().filter(|incident| !incident.is_over()).count();
-        restored.deliveries = self.outbox.waiting().count();
+        restored.deliveries = (0..self.spec.receivers.len()).map(|index| self.outbox.pending(index)).sum();
         self.incidents_stale = true;
         self.fill_roster(now);
         let newest = self.evaluated_slot.max(self.due_slot).max(self.newest_slot);
@@ -198,7 +196,7 @@ impl Engine {
         }
     }
 
-    fn changes_since(&self, remembered: &mut Remembered) -> Vec<Change> {
+    fn changes_since(&mut self, remembered: &mut Remembered) -> Vec<Change> {
         let mut changes: Vec<Change> = remembered.gone.drain(..).map(Change::Drop).collect();
         let rules = take(&mut remembered.rules);
         // Only a rule that ended needs to be looked for among the members of incidents.
@@ -229,21 +227,12 @@ impl Engine {
         changes
     }
 
-    fn outbox_changes(&self, remembered: &mut Remembered, changes: &mut Vec<Change>) {
-        if remembered.outbox == self.outbox.revision() {
-            return;
-        }
-        remembered.outbox = self.outbox.revision();
-        let mut waiting = BTreeMap::new();
-        for (id, pending) in self.outbox.waiting() {
-            let state = (pending.attempt, pending.not_before);
-            if remembered.deliveries.remove(id) != Some(state) {
-                changes.push(Change::Put(Record::Delivery(pending)));
-            }
-            waiting.insert(id.to_owned(), state);
-        }
-        let done = std::mem::replace(&mut remembered.deliveries, waiting).into_keys();
-        changes.extend(done.map(|key| Change::Drop(Name { kind: Kind::Delivery, key })));
+    fn outbox_changes(&mut self, remembered: &mut Remembered, changes: &mut Vec<Change>) {
+        let deliveries = self.outbox.take_changes();
+        changes.extend(deliveries.into_iter().map(|(key, pending)| match pending {
+            Some(pending) => Change::Put(Record::Delivery(pending)),
+            None => Change::Drop(Name { kind: Kind::Delivery, key }),
+        }));
         let receivers: Vec<ReceiverMemory> = self.outbox.receivers().collect();
         let changed = receivers.iter().filter(|receiver| !remembered.receivers.contains(receiver)).cloned();
         changes.extend(changed.map(Record::Receiver).map(Change::Put));
@@ -271,12 +260,10 @@ impl Engine {
     }
 
     /// As if all there is had been taken.
-    fn forget_changes(&self, remembered: &mut Remembered) {
-        let waiting = self.outbox.waiting().map(|(id, pending)| (id.to_owned(), (pending.attempt, pending.not_before)));
+    fn forget_changes(&mut self, remembered: &mut Remembered) {
+        self.outbox.take_changes();
         *remembered = Remembered {
             progress: self.progress(),
-            outbox: self.outbox.revision(),
-            deliveries: waiting.collect(),
             receivers: self.outbox.receivers().collect(),
             dead_letters: self.outbox.dead_letters().cloned().collect(),
             silences: self.holds.silences.all().map(|silence| (silence.id.clone(), silence.clone())).collect(),
