@@ -190,6 +190,10 @@ impl Outbox {
         let (spec, receiver) = (&self.specs[index], &mut self.receivers[index]);
         receiver.counts.retried += 1;
         receiver.last_problem = Some(why.to_owned());
+        // It refused the beginning, and may have taken this: then its end must be told here, too.
+        if let Some(heard @ Heard::No) = receiver.refused.get_mut(incident).filter(|_| unanswered) {
+            *heard = Heard::Perhaps;
+        }
         // No patience at all is none that was asked for.
         let after = after.filter(|after| !after.is_zero());
         receiver.gate.fail(now, &spec.name, after);
@@ -210,6 +214,7 @@ impl Outbox {
                 self.receivers[index].touch(&incident);
                 let note = format!("receiver '{}' refused this when it was news", self.specs[index].name);
                 self.tell_fallback(now, index, &item, &note, item.notification.reason);
+                item.passed_on = true;
                 // What was to be tried again at it needs no more telling, unless it is on its way.
                 if heard == Heard::No && !self.receivers[index].is_sending(&incident) {
                     self.receivers[index].counts.coalesced += self.receivers[index].take_out(&incident).len() as u64;
@@ -240,37 +245,52 @@ impl Outbox {
     /// What a receiver refused for good, or could not be told for a day.
     fn refuse(&mut self, now: Timestamp, index: usize, item: Item, why: &str) {
         let told = item.notification.clone();
-        let opening = opens(told.reason);
-        let (spec, receiver) = (&self.specs[index], &mut self.receivers[index]);
-        let mut reason = told.reason;
-        let mut rest = Vec::new();
-        if told.digest.is_none() && told.reason != Reason::Resolved {
-            let known = receiver.refused.get(&told.incident).copied();
-            if known.is_some() || receiver.refused.len() < MAX_PENDING {
-                let heard = match (known, opening) {
-                    (Some(known), _) if known != Heard::No => known,
-                    (_, true) if item.maybe_taken => Heard::Perhaps,
-                    (known, true) => known.unwrap_or(Heard::No),
-                    (_, false) => Heard::Yes,
-                };
-                receiver.refused.insert(told.incident.clone(), heard);
-            }
-            // The fallback hears of the incident for the first time, or goes on hearing of it.
-            reason = match (known, opening) {
-                (None, true) | (Some(_), false) => told.reason,
-                (None, false) => Reason::Opened,
-                (Some(_), true) => Reason::Escalated,
-            };
-            // What came meanwhile did not know of this yet.
-            rest = receiver.take_out(&told.incident);
-        }
-        receiver.last_problem = Some(why.to_owned());
-        let note = format!("receiver '{}' refused this: {why}", spec.name);
+        let note = format!("receiver '{}' refused this: {why}", self.specs[index].name);
         self.bury(now, index, (&told.incident, &told.summary), why);
+        self.receivers[index].last_problem = Some(why.to_owned());
+        if told.digest.is_some() || told.reason == Reason::Resolved {
+            return self.tell_fallback(now, index, &item, &note, told.reason);
+        }
+        // What came meanwhile did not know of this yet.
+        let rest = self.receivers[index].take_out(&told.incident);
+        let opening = opens(told.reason);
+        if rest.iter().any(|item| item.passed_on) {
+            // The fallback knows of the end already, which is all there is to know.
+            let knew = !opening || item.maybe_taken;
+            for item in rest.into_iter().filter(|item| knew || !item.passed_on) {
+                self.receivers[index].push(item, &self.specs[index]);
+            }
+            return;
+        }
+        let known = self.note_refused(index, &item, opening);
+        // The fallback hears of the incident for the first time, or goes on hearing of it.
+        let reason = match (known, opening) {
+            (false, true) | (true, false) => told.reason,
+            (false, false) => Reason::Opened,
+            (true, true) => Reason::Escalated,
+        };
         self.tell_fallback(now, index, &item, &note, reason);
         for item in rest {
             self.route(now, index, item);
         }
+    }
+
+    /// Notes what the receiver knows of an incident, news of which it refused. Returns whether it had refused some of it
+    /// before.
+    fn note_refused(&mut self, index: usize, item: &Item, opening: bool) -> bool {
+        let refused = &mut self.receivers[index].refused;
+        let incident = &item.notification.incident;
+        let known = refused.get(incident).copied();
+        let heard = match (known, opening) {
+            (Some(known), _) if known != Heard::No => known,
+            (_, true) if item.maybe_taken => Heard::Perhaps,
+            (_, true) => Heard::No,
+            (_, false) => Heard::Yes,
+        };
+        if known.is_some() || refused.len() < MAX_PENDING {
+            refused.insert(incident.clone(), heard);
+        }
+        known.is_some()
     }
 
     fn tell_untold(&mut self, now: Timestamp, index: usize, item: &Item) {

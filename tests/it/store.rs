@@ -59,7 +59,7 @@ fn delivery(number: u64) -> Record {
         "receiver": "oncall", "incident": format!("checkout-{number}"), "untold": null, "summarised": null, "refused": null,
         "items": [{
             "notification": notification, "attempt": 3, "not_before": NOW, "since": NOW,
-            "in_flight": false, "maybe_taken": true, "refusals": 0,
+            "in_flight": false, "maybe_taken": true, "refusals": 0, "passed_on": false,
         }],
     }});
     serde_json::from_value(pending).unwrap()

@@ -24,6 +24,8 @@ pub struct Untold {
     pub entry: DigestEntry,
     /// When the oldest news in it was decided.
     pub since: Timestamp,
+    /// Whether the receiver was told by itself that the incident began.
+    pub known: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -67,9 +69,9 @@ impl Flood {
             && known.is_none_or(|known| known < worst)
     }
 
-    /// The incident is told by itself from here on. Returns whether a summary told of it.
+    /// The incident is told by itself from here on. Returns whether the receiver was told of it before.
     pub fn leave(&mut self, incident: &str) -> bool {
-        let known = self.is_known(incident);
+        let known = self.is_known(incident) || self.remove(incident).is_some_and(|untold| untold.known);
         self.remove(incident);
         self.told.remove(incident);
         if self.under_way.contains_key(incident) {
@@ -82,7 +84,8 @@ impl Flood {
     /// receiver that keeps alerts never needs to hear of it: it came and went untold.
     pub fn take(&mut self, item: Item, keeps_alerts: bool) -> (u64, Option<Item>) {
         let incident = item.notification.incident.clone();
-        let mut untold = Untold { entry: DigestEntry::of(&item.notification), since: item.since };
+        let known = !opens(item.notification.reason);
+        let mut untold = Untold { entry: DigestEntry::of(&item.notification), since: item.since, known };
         let over = untold.entry.ended_at.is_some();
         let before = self.remove(&incident);
         let superseded = u64::from(before.is_some());
@@ -92,6 +95,7 @@ impl Flood {
         }
         if let Some(before) = before {
             untold.since = before.since.min(untold.since);
+            untold.known = before.known;
         }
         if was_opening && !over {
             untold.entry.reason = Reason::Opened;

@@ -24,6 +24,8 @@ pub struct Item {
     pub maybe_taken: bool,
     /// Receivers that refused it before this one.
     pub refusals: usize,
+    /// An end that the fallback was told as well, as this receiver had refused news of the incident.
+    pub passed_on: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -41,6 +43,7 @@ impl Item {
             in_flight: false,
             maybe_taken: false,
             refusals: 0,
+            passed_on: false,
         }
     }
 
