@@ -343,3 +343,37 @@ async fn two_daemons_never_share_a_file_nor_does_a_reload_change_it() {
     let (code, answer) = world.daemon.post("/-/reload").await;
     assert!(code == 422 && answer.contains("takes a restart"), "{code} {answer}");
 }
+
+/// Far more to tell than can be told until the stop: what was not sent by then is in the file, and told after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_nothing() {
+    const JOURNEYS: usize = 300;
+    let service = Exporter::start(&["edge"]).await;
+    let fakes = Fakes::start("/services/T/B/X", None).await;
+    let slack = format!("slack: {{webhook_url: '{}/services/T/B/X'}}", fakes.base);
+    let text = config(&service.url(), &[("oncall", pagerduty(&fakes)), ("team", slack)]);
+    let name = |number: usize| format!("journey-{number:03}.");
+    let (rules, journey) = RULES.split_once("journeys:\n").unwrap();
+    let journeys: String = (0..JOURNEYS).map(|number| journey.replace("checkout", &name(number))).collect();
+    let rules = format!("{rules}journeys:\n{journeys}");
+    let mut daemon = Daemon::start_with(&(text + "state: {sqlite: state.db}\n"), &rules).await;
+    daemon.ready().await;
+    service.slow("edge", 100);
+    daemon.eventually("a page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
+
+    let stopwatch = slowburn::clock::Stopwatch::start();
+    daemon.signal("TERM");
+    assert!(daemon.ended().await.success(), "{}", daemon.log());
+    assert!(stopwatch.elapsed_s() < 10.0);
+    let unheard = |kind: Kind, status: u16| {
+        let taken = fakes.seen().into_iter().filter(|seen| seen.kind == kind && seen.status == Some(status));
+        let bodies: Vec<String> = taken.map(|seen| seen.body.to_string()).collect();
+        (0..JOURNEYS).filter(|number| !bodies.iter().any(|body| body.contains(&name(*number)))).count()
+    };
+    assert!(unheard(Kind::Slack, 200) > 0, "there was no load");
+    daemon.start_again(&[]).await;
+    for (kind, status) in [(Kind::PagerDuty, 202), (Kind::Slack, 200)] {
+        daemon.eventually("everything to be told", async |_| (unheard(kind, status) == 0).then_some(())).await;
+    }
+    assert!(fakes.seen().iter().all(|seen| seen.status != Some(429)), "nobody was told too much at once");
+}
