@@ -51,6 +51,15 @@ impl World {
         self.daemon.eventually("evaluations", async |daemon| (count(daemon).await >= goal).then_some(())).await;
     }
 
+    /// Waits until all that was told is known to be: what is killed before is told again, under its id.
+    async fn settled(&mut self) {
+        let waits = |status: &Value| status["receivers"].as_array().unwrap().iter().any(|to| to["pending"] != 0);
+        self.daemon
+            .eventually("the ends of sends", async |daemon| (!waits(&daemon.status().await)).then_some(()))
+            .await;
+        self.evaluations(1).await;
+    }
+
     /// What the webhook accepted: id and incident, in order.
     fn hooks(&self) -> Vec<(String, String)> {
         let accepted =
@@ -81,6 +90,7 @@ async fn firing_stays_firing_over_a_stop_and_a_kill() {
     world.evaluations(8).await;
     assert_eq!(pages(&world.fakes), [TRIGGER], "nothing is told again");
 
+    world.settled().await;
     world.daemon.kill();
     world.daemon.start_again(&[]).await;
     assert_eq!(world.daemon.status().await["alerts"][0]["stage"], "critical");
@@ -281,6 +291,7 @@ async fn a_disk_that_cannot_be_written_is_still_read() {
     world.daemon.eventually("recovery", async |daemon| daemon.logged("state is saved again")).await;
     world.service.slow("edge", 100);
     world.pages(&[TRIGGER]).await;
+    world.settled().await;
     world.daemon.kill();
     let kept = world.daemon.path("kept");
     let mount = format!("mount --bind {0} {0} && mount -o remount,ro,bind {0} && exec \"$@\"", kept.display());
