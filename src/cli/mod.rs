@@ -6,6 +6,7 @@
 pub mod check;
 pub mod demo;
 pub mod notify_test;
+pub mod record;
 pub mod remote;
 pub mod replay;
 pub mod route;
@@ -46,6 +47,8 @@ pub enum Command {
     Route(route::Route),
     /// Show what would have been sent over a stretch of history; sends nothing
     Replay(replay::Replay),
+    /// Write a stretch of history to a file, for 'slowburn replay --recording'
+    Record(record::Record),
     /// Everything on one machine with nothing to install: simulated layers, real alerting, nothing sent
     Demo(demo::Demo),
     /// Hand the rules to others: 'slowburn rules export' writes them for Prometheus
@@ -69,6 +72,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args),
         Command::Route(args) => route::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Record(args) => record::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Rules(rules_export::Rules::Export(args)) => rules_export::run(args),
         Command::Status(args) => status::run(args),

@@ -14,19 +14,31 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{check, when};
 use crate::clock::Clock;
 use crate::config;
-use crate::replay::{Document, Progress, replay};
+use crate::engine::time::{Duration, Timestamp};
+use crate::replay::{Document, Progress, ReplayError, replay_from};
+use crate::source::reader::{Origin, Reader};
+
+/// How much history is replayed if nobody says.
+const DEFAULT_AGE: Duration = Duration::from_days(30);
 
 #[derive(Debug, clap::Args)]
 pub struct Replay {
     /// The main configuration file
     #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
     config: PathBuf,
-    /// First slot: RFC 3339, Unix seconds, or an age such as 7d
-    #[arg(long, value_name = "TIME", default_value = "30d")]
-    from: String,
-    /// Last slot: RFC 3339, Unix seconds, or an age
-    #[arg(long, value_name = "TIME", default_value = "now")]
-    to: String,
+    /// First slot: RFC 3339, Unix seconds, or an age such as 7d [default: 30d, or where a file begins]
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Last slot: RFC 3339, Unix seconds, or an age [default: now, or where a file ends]
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Read this instead of the source: a recording made by 'slowburn record', or text with timestamps as 'promtool
+    /// tsdb dump-openmetrics' writes it; plain or gzip
+    #[arg(long, value_name = "FILE", conflicts_with = "tsdb")]
+    recording: Option<PathBuf>,
+    /// Read this Prometheus data or snapshot directory instead of the source; needs no server
+    #[arg(long, value_name = "DIR")]
+    tsdb: Option<PathBuf>,
     /// How to print what was found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -53,13 +65,14 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     };
     check::show(&loaded.warnings);
     let now = Clock.now();
-    let from = when::parse(&args.from, now).map_err(anyhow::Error::msg).context("--from")?;
-    // The newest slot the source can be trusted to have in full is the one a daemon would have polled by now.
-    let newest = match &loaded.config.source {
-        config::Source::Prometheus(source) => now - source.delay,
-        config::Source::Scrape(_) => now,
+    let origin = match (&args.recording, &args.tsdb) {
+        (Some(file), _) => Origin::Recording(file.clone()),
+        (None, Some(folder)) => Origin::Tsdb(folder.clone()),
+        (None, None) => Origin::Source,
     };
-    let to = when::parse(&args.to, now).map_err(anyhow::Error::msg).context("--to")?.min(newest);
+    let reader = Reader::open(&loaded.config, &origin)?.ok_or(ReplayError::NoHistory)?;
+    reader.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let (from, to) = range(args, &reader, &origin, &loaded.config, now)?;
     // Opened before the work, so that a path that cannot be written to costs no wait.
     let mut out: Box<dyn Write> = match &args.out {
         Some(path) => {
@@ -70,17 +83,49 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     };
     let runtime = tokio::runtime::Runtime::new()?;
     let bar = progress_bar();
-    let document = runtime.block_on(async {
+    let replayed = runtime.block_on(async {
         let stop = stop_on_ctrl_c();
-        replay(&loaded.config, from, to, |progress| {
+        replay_from(&loaded.config, reader, from, to, |progress| {
             show_progress(&bar, progress);
             !stop.load(Ordering::Relaxed)
         })
         .await
     })?;
     bar.finish_and_clear();
-    write(&document, args.format, &mut *out).context("cannot write the result")?;
-    Ok(super::FINE.into())
+    write(&replayed.document, args.format, &mut *out).context("cannot write the result")?;
+    match replayed.broken {
+        Some(broken) => Err(broken.into()),
+        None => Ok(super::FINE.into()),
+    }
+}
+
+/// What is to be replayed: what the user says, within what there is.
+fn range(
+    args: &Replay,
+    reader: &Reader,
+    origin: &Origin,
+    config: &config::Config,
+    now: Timestamp,
+) -> anyhow::Result<(Timestamp, Timestamp)> {
+    let time = |name, text: &Option<String>| match text {
+        Some(text) => when::parse(text, now).map(Some).map_err(anyhow::Error::msg).context(name),
+        None => Ok(None),
+    };
+    let (from, to) = (time("--from", &args.from)?, time("--to", &args.to)?);
+    if *origin == Origin::Source {
+        return Ok((from.unwrap_or(now - DEFAULT_AGE), to.unwrap_or(now).min(newest(config, now))));
+    }
+    let (first, last) = reader.span().context("it holds nothing that the configuration asks for")?;
+    // Slots before the first sample and after the last would say that all is lost.
+    Ok((from.unwrap_or(first).max(first), to.unwrap_or(last).min(last)))
+}
+
+/// The newest slot the source can be trusted to have in full: the one a daemon would have polled by now.
+pub(super) fn newest(config: &config::Config, now: Timestamp) -> Timestamp {
+    match &config.source {
+        config::Source::Prometheus(source) => now - source.delay,
+        config::Source::Scrape(_) => now,
+    }
 }
 
 fn write(document: &Document, format: Format, out: &mut dyn Write) -> io::Result<()> {

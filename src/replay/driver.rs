@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::config::{Config, Source};
+use crate::config::Config;
 use crate::engine::alert::AlertRecord;
 use crate::engine::histogram::Snapshot;
 use crate::engine::incident::IncidentRecord;
@@ -15,8 +15,8 @@ use crate::engine::time::{Duration, Timestamp};
 use crate::engine::{Effect, Engine, Input, Outcome, Spec};
 use crate::source::SourceError;
 use crate::source::feed::feed;
-use crate::source::plan::Plan;
-use crate::source::prometheus::{Detail, History, Prometheus, Slices};
+use crate::source::prometheus::{Detail, History};
+use crate::source::reader::{Origin, Reader, Reading};
 
 use super::document::{Decisions, Document};
 
@@ -47,43 +47,70 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Replays `[from, to]`, rounded inwards to slots. The windows are filled from the history before `from`, as a daemon
-/// that had started then would have filled them. `progress` is told of each slice; it says `false` to stop there, which
-/// yields what was replayed so far.
+/// What was replayed.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Of as much as could be read.
+    pub document: Document,
+    /// Why reading ended before `to`, if it did.
+    pub broken: Option<ReplayError>,
+}
+
+/// Replays `[from, to]` of the configured source; see [`replay_from`].
 pub async fn replay(
     config: &Config,
     from: Timestamp,
     to: Timestamp,
+    progress: impl FnMut(Progress) -> bool,
+) -> Result<Replayed, ReplayError> {
+    let reader = Reader::open(config, &Origin::Source)?.ok_or(ReplayError::NoHistory)?;
+    replay_from(config, reader, from, to, progress).await
+}
+
+/// Replays `[from, to]`, rounded inwards to slots. The windows are filled from the history before `from`, as a daemon
+/// that had started then would have filled them. `progress` is told of each slice; it says `false` to stop there, which
+/// yields what was replayed so far.
+pub async fn replay_from(
+    config: &Config,
+    reader: Reader,
+    from: Timestamp,
+    to: Timestamp,
     mut progress: impl FnMut(Progress) -> bool,
-) -> Result<Document, ReplayError> {
-    let Source::Prometheus(source) = &config.source else { return Err(ReplayError::NoHistory) };
+) -> Result<Replayed, ReplayError> {
     let interval = config.spec.interval;
     let empty = ReplayError::EmptyRange { from, to, interval };
     let (from, to) = (from.align_up(interval), to.align_down(interval));
     if from > to {
         return Err(empty);
     }
-    let plan = Arc::new(Plan::new(&config.spec.slos, &config.selectors));
-    let prometheus = Prometheus::new(source, plan)?;
     let warm_from = (from - config.spec.longest_window()).align_down(interval);
     let detail = detail(&config.spec);
-    let slices = Slices::new(prometheus, warm_from, to, interval, detail, SLICE_DEADLINE);
-    let mut arriving = read_ahead(slices);
+    let mut arriving = read_ahead(reader.read(warm_from, to, interval, detail, SLICE_DEADLINE));
     let mut recorder = Recorder::new(config.spec.clone(), from, detail);
     let total = slots(warm_from, to, interval);
+    let mut broken = None;
     while let Some(slice) = arriving.recv().await {
-        let history = slice.map_err(|error| ReplayError::Interrupted { at: recorder.next_slot(warm_from), error })?;
+        let at = recorder.next_slot(warm_from);
+        let history = match slice {
+            Ok(history) => history,
+            // Nothing at all is no beginning.
+            Err(error) if at == warm_from => return Err(error.into()),
+            Err(error) => {
+                broken = Some(ReplayError::Interrupted { at, error });
+                break;
+            }
+        };
         recorder.take(&history);
         let at = recorder.next_slot(warm_from);
         if !progress(Progress { at, done: total - slots(at, to, interval), total }) {
             break;
         }
     }
-    Ok(recorder.finish())
+    Ok(Replayed { document: recorder.finish(), broken })
 }
 
 /// Reads slices in a task of its own, so that the source works while the engine does.
-fn read_ahead(mut slices: Slices) -> mpsc::Receiver<Result<History, SourceError>> {
+fn read_ahead(mut slices: Reading) -> mpsc::Receiver<Result<History, SourceError>> {
     let (send, receive) = mpsc::channel(SLICES_AHEAD);
     tokio::spawn(async move {
         while let Some(slice) = slices.next().await {

@@ -10,4 +10,4 @@ pub mod driver;
 pub mod text;
 
 pub use document::Document;
-pub use driver::{Progress, Recorder, ReplayError, replay};
+pub use driver::{Progress, Recorder, ReplayError, Replayed, replay, replay_from};

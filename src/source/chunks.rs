@@ -58,6 +58,8 @@ pub(super) struct Chunk {
 /// One bucket of a series, put into slots.
 #[derive(Debug)]
 pub(super) struct Read {
+    /// The metric's name, `_bucket` included.
+    pub name: String,
     /// Without `__name__` and `le`.
     pub labels: Labels,
     /// The upper bound in seconds; NaN if there is no number.
@@ -139,9 +141,9 @@ impl Collector {
         let labels: Vec<(String, String)> = labels.into_iter().map(|label| (label.name, label.value)).collect();
         if self.seen.insert(labels.clone()) {
             let mut labels: Labels = labels.into_iter().collect();
-            labels.remove("__name__");
+            let name = labels.remove("__name__").unwrap_or_default();
             let bound = labels.remove("le").and_then(|le| le.parse().ok()).unwrap_or(f64::NAN);
-            self.answer.series.push(Read { labels, bound, run });
+            self.answer.series.push(Read { name, labels, bound, run });
         }
         Ok(())
     }
@@ -166,6 +168,20 @@ pub(super) fn next_message(rest: &mut Bytes) -> Result<Option<ChunkedReadRespons
     Ok(Some(message))
 }
 
+/// The frame of a message: its length, a checksum, and the message.
+pub(super) fn frame(message: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(message.len() + 14);
+    let mut length = message.len();
+    while length >= 0x80 {
+        bytes.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+    bytes.extend(crc32c::crc32c(message).to_be_bytes());
+    bytes.extend(message);
+    bytes
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -173,12 +189,7 @@ pub(super) mod tests {
     use crate::source::xor::tests::encode;
 
     pub(in crate::source) fn frame(message: &ChunkedReadResponse) -> Vec<u8> {
-        let body = message.encode_to_vec();
-        let mut bytes = Vec::new();
-        prost::encode_length_delimiter(body.len(), &mut bytes).unwrap();
-        bytes.extend(crc32c::crc32c(&body).to_be_bytes());
-        bytes.extend(body);
-        bytes
+        super::frame(&message.encode_to_vec())
     }
 
     pub(in crate::source) fn series(

@@ -48,6 +48,9 @@ pub enum SourceError {
     Exposition(String),
     #[error("more than {limit} series in one answer; raise max_series or drop labels")]
     TooManySeries { limit: usize },
+    /// A file that is damaged, cut off, or something else than it should be. `place` is a line or a byte.
+    #[error("{file} is broken at {place}: {why}")]
+    File { file: String, place: String, why: String },
     #[error("every target failed: {0}")]
     AllTargets(String),
 }
@@ -89,6 +92,7 @@ impl SourceError {
             SourceError::ContentType(_) => "content_type",
             SourceError::Exposition(_) => "exposition",
             SourceError::TooManySeries { .. } => "too_many_series",
+            SourceError::File { .. } => "file",
             SourceError::AllTargets(_) => "all_targets",
         }
     }

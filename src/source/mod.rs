@@ -16,9 +16,15 @@ pub mod scrape;
 
 pub mod probe;
 
+pub mod reader;
+
+pub mod recording;
+
 pub mod sampler;
 
 pub mod xor;
+
+mod archive;
 
 mod body;
 

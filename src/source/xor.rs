@@ -6,7 +6,11 @@
 //!
 //! Nothing here trusts the bytes: a chunk that ends early is an error, never a panic and never a made-up sample.
 
+mod encode;
+
 use thiserror::Error;
+
+pub use self::encode::Encoder;
 
 /// The value that ends a series: a NaN with these bits. Any other NaN is a value.
 pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -167,62 +171,10 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Writes a chunk as Prometheus does.
     pub(in crate::source) fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
-        let mut bits = Vec::new();
-        let mut put = |value: u64, width: u32| bits.extend((0..width).rev().map(|bit| value >> bit & 1 == 1));
-        let (mut before, mut delta) = ((0i64, 0u64), 0i64);
-        let (mut leading, mut trailing) = (u32::MAX, 0);
-        let varint = |mut value: u64, put: &mut dyn FnMut(u64, u32)| {
-            while value >= 0x80 {
-                put(value & 0x7f | 0x80, 8);
-                value >>= 7;
-            }
-            put(value, 8);
-        };
-        for (i, (unix_ms, value)) in samples.iter().enumerate() {
-            let value = value.to_bits();
-            if i == 0 {
-                varint((unix_ms << 1 ^ unix_ms >> 63) as u64, &mut put);
-                put(value, 64);
-                before = (*unix_ms, value);
-                continue;
-            }
-            let next = unix_ms - before.0;
-            if i == 1 {
-                varint(next as u64, &mut put);
-            } else {
-                let dod = next - delta;
-                let fits = |width: u32| -((1i64 << (width - 1)) - 1) <= dod && dod <= 1 << (width - 1);
-                match dod {
-                    0 => put(0, 1),
-                    _ if fits(14) => (put(0b10, 2), put(dod as u64 & 0x3fff, 14)).0,
-                    _ if fits(17) => (put(0b110, 3), put(dod as u64 & 0x1_ffff, 17)).0,
-                    _ if fits(20) => (put(0b1110, 4), put(dod as u64 & 0xf_ffff, 20)).0,
-                    _ => (put(0b1111, 4), put(dod as u64, 64)).0,
-                }
-            }
-            delta = next;
-            let changed = value ^ before.1;
-            before = (*unix_ms, value);
-            if changed == 0 {
-                put(0, 1);
-                continue;
-            }
-            put(1, 1);
-            let (zeros, end) = (changed.leading_zeros().min(31), changed.trailing_zeros());
-            if leading != u32::MAX && zeros >= leading && end >= trailing {
-                put(0, 1);
-            } else {
-                (leading, trailing) = (zeros, end);
-                put(1, 1);
-                put(u64::from(leading), 5);
-                put(u64::from(64 - leading - trailing) & 63, 6);
-            }
-            put(changed >> trailing, 64 - leading - trailing);
-        }
-        let bytes = bits.chunks(8).map(|byte| byte.iter().enumerate().map(|(i, bit)| u8::from(*bit) << (7 - i)).sum());
-        (samples.len() as u16).to_be_bytes().into_iter().chain(bytes).collect()
+        let mut encoder = Encoder::default();
+        samples.iter().for_each(|(unix_ms, value)| encoder.push(*unix_ms, *value));
+        encoder.finish()
     }
 
     fn read(chunk: &[u8]) -> (Vec<(i64, u64)>, Result<(), Broken>) {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration as StdDuration, Instant};
@@ -32,7 +32,12 @@ pub struct Series {
 impl Prometheus {
     /// Starts a server with this configuration file.
     pub fn start(config_yaml: &str) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), config_yaml, &[])
+        Self::start_with(config_yaml, &[])
+    }
+
+    /// The same with further flags.
+    pub fn start_with(config_yaml: &str, flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), config_yaml, flags)
     }
 
     /// Starts a server that scrapes nothing and whose database holds this OpenMetrics text, timestamps and all.
@@ -42,18 +47,30 @@ impl Prometheus {
 
     /// The same with a configuration file and further flags.
     pub fn with_history_and(openmetrics: &str, config_yaml: &str, flags: &[&str]) -> Self {
+        Self::with_histories_and(&[openmetrics], config_yaml, flags)
+    }
+
+    /// The same with blocks of their own for each text.
+    pub fn with_histories_and(texts: &[&str], config_yaml: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (text, data) = (folder.path().join("history.om"), folder.path().join("data"));
-        fs::write(&text, openmetrics).unwrap();
-        // Without the longer blocks promtool reads the whole text once for every two hours of it.
-        let promtool = Command::new("promtool")
-            .args(["tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=744h"])
-            .args([&text, &data])
-            .output()
-            .expect("promtool is installed");
-        assert!(promtool.status.success(), "promtool: {}", String::from_utf8_lossy(&promtool.stderr));
+        for openmetrics in texts {
+            fs::write(&text, openmetrics).unwrap();
+            // Without the longer blocks promtool reads the whole text once for every two hours of it.
+            let promtool = Command::new("promtool")
+                .args(["tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=744h"])
+                .args([&text, &data])
+                .output()
+                .expect("promtool is installed");
+            assert!(promtool.status.success(), "promtool: {}", String::from_utf8_lossy(&promtool.stderr));
+        }
         fs::remove_file(text).unwrap();
         Self::start_in(folder, config_yaml, flags)
+    }
+
+    /// Where its database is.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     pub fn url(&self) -> String {

@@ -1,0 +1,234 @@
+//! History that lies where this process can reach it: chunks in memory or in files, put into slots slice by slice.
+//!
+//! Only where each chunk lies is kept, and one chunk at a time is read, so a month takes no more memory than an hour.
+
+pub(super) mod text;
+
+pub(super) mod tsdb;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::histogram::Labels;
+use crate::engine::time::{Duration, Timestamp};
+
+use super::columns::Column;
+use super::error::SourceError;
+use super::history::{Detail, History, Part};
+use super::needed::needed;
+use super::plan::Plan;
+use super::sampler::{Grid, Lookback, Run, Sampler};
+use super::series::{Bounded, Warnings};
+use super::xor;
+
+use self::tsdb::Segments;
+
+/// More series than this of one metric are left out, and the history counts as partial.
+const MAX_SERIES: usize = 50_000;
+/// What the counts of a slice may take in memory, in bytes.
+const SLICE_BYTES: usize = 16 << 20;
+/// What one slice may take at most, bounds that come and go included.
+const MAX_SLICE_BYTES: usize = 256 << 20;
+const MAX_SLOTS: usize = 1 << 20;
+
+/// Where a chunk lies and the time it spans.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    from_ms: i64,
+    to_ms: i64,
+    at: u64,
+}
+
+/// One bucket of a series.
+#[derive(Debug)]
+struct Stored {
+    /// As written: `1` and `1.0` are two buckets with one bound, which is a flaw where both are there.
+    le: String,
+    bound: f64,
+    /// By their beginnings.
+    places: Vec<Place>,
+    /// Deleted times, both ends included.
+    deleted: Vec<(i64, i64)>,
+}
+
+#[derive(Debug)]
+enum Keeper {
+    /// Chunk by chunk.
+    Memory(Vec<Vec<u8>>),
+    Files(Segments),
+}
+
+/// All that the plan asks for.
+#[derive(Debug)]
+pub(super) struct Archive {
+    plan: Arc<Plan>,
+    /// By request of the plan, then labels.
+    series: Vec<BTreeMap<Labels, Vec<Stored>>>,
+    keeper: Keeper,
+    /// Of the first and the last sample.
+    pub span: Option<(Timestamp, Timestamp)>,
+    /// What the reader of the history should know.
+    pub warnings: Vec<String>,
+    /// Where reading ended, if not at the end.
+    pub broken: Option<SourceError>,
+}
+
+impl Archive {
+    fn new(plan: Arc<Plan>, keeper: Keeper) -> Self {
+        let series = plan.requests.iter().map(|_| BTreeMap::new()).collect();
+        Self { plan, series, keeper, span: None, warnings: Vec::new(), broken: None }
+    }
+
+    /// Adds a bucket that a request of the plan asks for; `false` if there are too many series. A bucket that is known
+    /// goes on.
+    fn add(&mut self, request: usize, labels: Labels, stored: Stored) -> bool {
+        let series = &mut self.series[request];
+        if series.len() >= MAX_SERIES && !series.contains_key(&labels) {
+            return false;
+        }
+        for place in &stored.places {
+            let (from, to) =
+                self.span.unwrap_or((Timestamp::from_unix_ms(i64::MAX), Timestamp::from_unix_ms(i64::MIN)));
+            let [first, last] = [place.from_ms, place.to_ms].map(Timestamp::from_unix_ms);
+            self.span = Some((from.min(first), to.max(last)));
+        }
+        let buckets = series.entry(labels).or_default();
+        match buckets.iter_mut().find(|known| known.le == stored.le) {
+            Some(known) => {
+                known.places.extend(stored.places);
+                known.deleted.extend(stored.deleted);
+            }
+            None => buckets.push(stored),
+        }
+        true
+    }
+
+    /// Call once all is added.
+    fn sort(&mut self) {
+        for stored in self.series.iter_mut().flat_map(BTreeMap::values_mut).flatten() {
+            stored.places.sort_by_key(|place| (place.from_ms, place.to_ms));
+        }
+    }
+
+    /// How many slots a slice should have.
+    pub fn slots_per_slice(&self, detail: Detail) -> usize {
+        let buckets = |(request, series): (usize, &BTreeMap<Labels, Vec<Stored>>)| -> usize {
+            match detail {
+                Detail::Buckets => series.values().map(Vec::len).sum(),
+                Detail::Counts => {
+                    series.iter().map(|(labels, stored)| self.wanted(request, labels, stored).len()).sum()
+                }
+            }
+        };
+        let columns: usize = self.series.iter().enumerate().map(buckets).sum();
+        (SLICE_BYTES / size_of::<f64>() / columns.max(1)).clamp(1, MAX_SLOTS)
+    }
+
+    /// What polls at the slots from `from` to `to`, both multiples of `step`, would have seen.
+    pub fn history(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        step: Duration,
+        detail: Detail,
+    ) -> Result<History, SourceError> {
+        let grid = Grid { from, step, slots: (to.slot_number(step) - from.slot_number(step) + 1).max(0) as usize };
+        let parts: Result<Vec<Part>, SourceError> =
+            (0..self.series.len()).map(|request| self.part(request, grid, detail)).collect();
+        Ok(History::empty(from, step, grid.slots).with(parts?))
+    }
+
+    fn part(&self, request: usize, grid: Grid, detail: Detail) -> Result<Part, SourceError> {
+        if detail == Detail::Counts {
+            let part = self.buckets(request, grid, detail)?;
+            let is_whole = |labels: &Labels, bounds: &[f64]| {
+                let stored = &self.series[request][labels];
+                self.wanted(request, labels, stored).iter().all(|bound| bounds.contains(bound))
+            };
+            if !part.changes && part.series.iter().all(|series| is_whole(&series.labels, &series.bounds)) {
+                return Ok(part);
+            }
+        }
+        self.buckets(request, grid, Detail::Buckets)
+    }
+
+    fn buckets(&self, request: usize, grid: Grid, detail: Detail) -> Result<Part, SourceError> {
+        let mut series: Bounded<&Labels, Vec<Column>> = Bounded::new(MAX_SERIES);
+        let mut buffer = Vec::new();
+        for (labels, all) in &self.series[request] {
+            let wanted = (detail == Detail::Counts).then(|| self.wanted(request, labels, all));
+            for stored in all {
+                if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&stored.bound)) {
+                    continue;
+                }
+                let run = self.sample(stored, grid, &mut buffer)?;
+                if !run.is_empty()
+                    && let Some(columns) = series.entry(labels)
+                {
+                    columns.push(Column { bound: stored.bound, run });
+                }
+            }
+        }
+        let mut warnings = Warnings::default();
+        self.warnings.iter().filter(|_| request == 0).for_each(|warning| warnings.push(warning));
+        let part = Part { warnings, ..Part::default() };
+        part.fill(&self.plan.requests[request], series, Labels::clone, grid.slots, MAX_SLICE_BYTES)
+    }
+
+    fn sample(&self, stored: &Stored, grid: Grid, buffer: &mut Vec<u8>) -> Result<Run, SourceError> {
+        let lookback = Lookback::default();
+        let (from_ms, to_ms) = ((grid.from - lookback.length).unix_ms(), grid.last().unix_ms());
+        let mut sampler = Sampler::new(grid, lookback);
+        let deleted = |at: i64| stored.deleted.iter().any(|(from, to)| *from <= at && at <= *to);
+        let mut places =
+            stored.places.iter().filter(|place| place.to_ms >= from_ms && place.from_ms <= to_ms).peekable();
+        while let Some(place) = places.next() {
+            let mut end_ms = place.to_ms;
+            if places.peek().is_none_or(|next| next.from_ms > end_ms) {
+                let push = |at, value| {
+                    if stored.deleted.is_empty() || !deleted(at) {
+                        sampler.push(at, value)
+                    }
+                };
+                self.keeper.decode(place, buffer, push)?;
+                continue;
+            }
+            // Blocks that overlap hold samples that belong between one another.
+            let mut samples = Vec::new();
+            self.keeper.decode(place, buffer, |at, value| samples.push((at, value)))?;
+            while let Some(next) = places.next_if(|next| next.from_ms <= end_ms) {
+                end_ms = end_ms.max(next.to_ms);
+                self.keeper.decode(next, buffer, |at, value| samples.push((at, value)))?;
+            }
+            samples.sort_by_key(|(at, _)| *at);
+            samples.iter().filter(|(at, _)| !deleted(*at)).for_each(|(at, value)| sampler.push(*at, *value));
+        }
+        Ok(sampler.finish())
+    }
+
+    /// The bounds that the budgets of a series need.
+    fn wanted(&self, request: usize, labels: &Labels, stored: &[Stored]) -> Vec<f64> {
+        let budgets = self.plan.requests[request].assign(labels).into_iter().map(|slo| self.plan.budgets_s[slo]);
+        needed(stored.iter().map(|stored| stored.bound), budgets)
+    }
+}
+
+impl Stored {
+    fn new(le: String, places: Vec<Place>, deleted: Vec<(i64, i64)>) -> Self {
+        let bound = le.parse().unwrap_or(f64::NAN);
+        Self { le, bound, places, deleted }
+    }
+}
+
+impl Keeper {
+    fn decode(&self, place: &Place, buffer: &mut Vec<u8>, each: impl FnMut(i64, f64)) -> Result<(), SourceError> {
+        match self {
+            // It was written here.
+            Keeper::Memory(chunks) => xor::decode(&chunks[place.at as usize], each).map_err(|_| SourceError::decoder()),
+            Keeper::Files(segments) => {
+                segments.read(place.at, buffer)?;
+                xor::decode(buffer, each).map_err(|broken| segments.broken(place.at, &broken.to_string()))
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! A Prometheus data or snapshot directory, read without a server: the blocks, their deletions, and blocks that
+//! overlap. The newest hours, which lie in the write-ahead log until they become a block, are not read, and that is
+//! told.
+//!
+//! Source: Prometheus' `tsdb/docs/format`: `index.md`, `chunks.md`, `tombstones.md`.
+
+mod index;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::engine::histogram::Labels;
+use crate::engine::time::Timestamp;
+use crate::source::error::SourceError;
+use crate::source::plan::Plan;
+
+use self::index::{Cursor, Index};
+use super::{Archive, Keeper, MAX_SERIES, Place, Stored};
+
+const CHUNKS_MAGIC: u32 = 0x85bd_40dd;
+const TOMBSTONES_MAGIC: u32 = 0x0130_ba30;
+/// What stands before a chunk's bytes, at most: their number and the encoding.
+const CHUNK_HEAD_BYTES: usize = 6;
+/// A chunk's bytes are read in one go that nearly always holds all of it.
+const READ_BYTES: usize = 1024;
+const MAX_CHUNK_BYTES: usize = 1 << 20;
+const XOR: u8 = 1;
+/// A chunk's place holds the segment above these bits and the offset in it below.
+const OFFSET_BITS: u32 = 32;
+
+/// The files that hold the chunks of all blocks.
+#[derive(Debug)]
+pub(super) struct Segments {
+    files: Vec<(PathBuf, File)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta {
+    ulid: String,
+    max_time: i64,
+    #[serde(default)]
+    compaction: Compaction,
+}
+
+#[derive(Default, Deserialize)]
+struct Compaction {
+    #[serde(default)]
+    parents: Vec<Parent>,
+}
+
+#[derive(Deserialize)]
+struct Parent {
+    ulid: String,
+}
+
+/// Finds all that `plan` asks for in the blocks of `folder`.
+pub(in crate::source) fn open(folder: &Path, plan: Arc<Plan>) -> Result<Archive, SourceError> {
+    let mut blocks = blocks(folder)?;
+    if blocks.is_empty() {
+        return Err(fault(folder, "its beginning", "there is no block in it; is it a Prometheus data directory?"));
+    }
+    // What was compacted into another block may not be gone yet.
+    let parents: BTreeSet<String> =
+        blocks.iter().flat_map(|(_, meta)| &meta.compaction.parents).map(|parent| parent.ulid.clone()).collect();
+    blocks.retain(|(_, meta)| !parents.contains(&meta.ulid));
+    let mut reading = Reading {
+        archive: Archive::new(plan, Keeper::Memory(Vec::new())),
+        segments: Segments { files: Vec::new() },
+        left_out: false,
+        native: false,
+    };
+    for (path, _) in &blocks {
+        reading.block(path)?;
+    }
+    let Reading { mut archive, segments, left_out, native } = reading;
+    if left_out {
+        archive.warnings.push(format!("more than {MAX_SERIES} series of a metric; those beyond are left out"));
+    }
+    if native {
+        archive.warnings.push("there are native histograms, which are not read".to_owned());
+    }
+    let newest_ms = blocks.iter().map(|(_, meta)| meta.max_time).max().unwrap_or_default();
+    if has_log(folder) {
+        let newest = Timestamp::from_unix_ms(newest_ms);
+        archive.warnings.push(format!(
+            "the blocks end at {newest}; what came later is in the write-ahead log, which is not read: \
+             take a snapshot (POST /api/v1/admin/tsdb/snapshot) to have it in a block"
+        ));
+    }
+    archive.keeper = Keeper::Files(segments);
+    archive.sort();
+    Ok(archive)
+}
+
+/// Whether there are samples that are in no block.
+fn has_log(folder: &Path) -> bool {
+    let any = |name: &str| fs::read_dir(folder.join(name)).is_ok_and(|mut files| files.next().is_some());
+    any("wal") || any("chunks_head")
+}
+
+/// The blocks, by name, which is by time of making.
+fn blocks(folder: &Path) -> Result<Vec<(PathBuf, Meta)>, SourceError> {
+    let entries = fs::read_dir(folder).map_err(|error| fault(folder, "its beginning", &error.to_string()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let mut blocks = Vec::new();
+    for path in paths {
+        let file = path.join("meta.json");
+        let Ok(text) = fs::read(&file) else { continue };
+        let meta = serde_json::from_slice(&text)
+            .map_err(|error| fault(&file, &format!("line {}", error.line()), &error.to_string()))?;
+        blocks.push((path, meta));
+    }
+    Ok(blocks)
+}
+
+struct Reading {
+    archive: Archive,
+    segments: Segments,
+    left_out: bool,
+    native: bool,
+}
+
+impl Reading {
+    fn block(&mut self, path: &Path) -> Result<(), SourceError> {
+        let first_segment = self.segments.files.len() as u64;
+        self.segments.open(&path.join("chunks"))?;
+        let deleted = tombstones(&path.join("tombstones"))?;
+        let index = Index::open(&path.join("index"))?;
+        let plan = Arc::clone(&self.archive.plan);
+        for (request, metric) in plan.requests.iter().enumerate() {
+            for id in index.series_of(&format!("{}_bucket", metric.metric))? {
+                let (labels, chunks) = index.series(id)?;
+                let mut labels: Labels = labels.into_iter().collect();
+                labels.remove("__name__");
+                let le = labels.remove("le").unwrap_or_default();
+                if metric.assign(&labels).is_empty() {
+                    continue;
+                }
+                let place = |(from_ms, to_ms, at): (i64, i64, u64)| Place {
+                    from_ms,
+                    to_ms,
+                    at: at + (first_segment << OFFSET_BITS),
+                };
+                let places: Vec<Place> = chunks.into_iter().map(place).collect();
+                // The chunks of a series are of one kind, or it changed in mid-block: each says so when it is read.
+                self.native |= self.segments.is_native(places.first())?;
+                let of_series = deleted.iter().filter(|(series, ..)| *series == u64::from(id));
+                let deleted = of_series.map(|(_, from_ms, to_ms)| (*from_ms, *to_ms)).collect();
+                self.left_out |= !self.archive.add(request, labels, Stored::new(le, places, deleted));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Series and the times that were deleted of it, both ends included.
+fn tombstones(path: &Path) -> Result<Vec<(u64, i64, i64)>, SourceError> {
+    let Ok(bytes) = fs::read(path) else { return Ok(Vec::new()) };
+    let broken = |at: usize| fault(path, &format!("byte {at}"), "it is not a list of deletions");
+    if bytes.len() < 9 {
+        return Err(broken(bytes.len()));
+    }
+    let (body, checksum) = bytes.split_at(bytes.len() - 4);
+    let mut cursor = Cursor::new(body, 0);
+    if cursor.u32() != Some(TOMBSTONES_MAGIC) || cursor.u8() != Some(1) {
+        return Err(broken(0));
+    }
+    if crc32c::crc32c(&body[5..]).to_be_bytes() != checksum {
+        return Err(fault(path, &format!("byte {}", body.len()), "its checksum is wrong"));
+    }
+    let mut deleted = Vec::new();
+    while !cursor.is_at_end() {
+        let entry = (|| Some((cursor.uvarint()?, cursor.varint()?, cursor.varint()?)))();
+        deleted.push(entry.ok_or_else(|| broken(cursor.at()))?);
+    }
+    Ok(deleted)
+}
+
+impl Segments {
+    fn open(&mut self, folder: &Path) -> Result<(), SourceError> {
+        let entries = fs::read_dir(folder).map_err(|error| fault(folder, "its beginning", &error.to_string()))?;
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            let file = File::open(&path).map_err(|error| fault(&path, "its beginning", &error.to_string()))?;
+            let mut head = [0; 8];
+            let whole = file.read_exact_at(&mut head, 0);
+            if whole.is_err() || head[..4] != CHUNKS_MAGIC.to_be_bytes() || head[4] != 1 {
+                return Err(fault(&path, "byte 0", "it is not a file of chunks"));
+            }
+            self.files.push((path, file));
+        }
+        Ok(())
+    }
+
+    fn is_native(&self, place: Option<&Place>) -> Result<bool, SourceError> {
+        let Some(place) = place else { return Ok(false) };
+        let (_, encoding, _) = self.head(place.at, &mut Vec::new())?;
+        Ok(encoding != XOR)
+    }
+
+    /// Puts the chunk's bytes into `buffer`; none if it holds no floats.
+    pub fn read(&self, at: u64, buffer: &mut Vec<u8>) -> Result<(), SourceError> {
+        let (start, encoding, length) = self.head(at, buffer)?;
+        if buffer.len() < start + length + 4 {
+            let (_, file, offset) = self.place(at)?;
+            buffer.resize(start + length + 4, 0);
+            file.read_exact_at(buffer, offset).map_err(|_| self.broken(at, "the file ends inside a chunk"))?;
+        }
+        let checksum = &buffer[start + length..][..4];
+        if crc32c::crc32c(&buffer[start - 1..start + length]).to_be_bytes() != checksum {
+            return Err(self.broken(at, "a chunk's checksum is wrong"));
+        }
+        buffer.truncate(start + length);
+        buffer.drain(..start);
+        if encoding != XOR {
+            // An empty chunk of floats.
+            buffer.clear();
+            buffer.extend([0, 0]);
+        }
+        Ok(())
+    }
+
+    /// Fills `buffer` from the chunk's beginning. Returns where its bytes start there, their encoding and number.
+    fn head(&self, at: u64, buffer: &mut Vec<u8>) -> Result<(usize, u8, usize), SourceError> {
+        let (_, file, offset) = self.place(at)?;
+        buffer.resize(READ_BYTES, 0);
+        let mut read = 0;
+        while read < buffer.len() {
+            match file.read_at(&mut buffer[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) => return Err(self.broken(at, &error.to_string())),
+            }
+        }
+        buffer.truncate(read);
+        let mut cursor = Cursor::new(&buffer[..read.min(CHUNK_HEAD_BYTES)], 0);
+        let head = (|| Some((cursor.uvarint()?, cursor.u8()?)))();
+        let (length, encoding) = head.ok_or_else(|| self.broken(at, "the file ends before a chunk"))?;
+        let length = usize::try_from(length).ok().filter(|length| *length <= MAX_CHUNK_BYTES);
+        let length = length.ok_or_else(|| self.broken(at, "a chunk is impossibly long"))?;
+        Ok((cursor.at(), encoding, length))
+    }
+
+    fn place(&self, at: u64) -> Result<(&Path, &File, u64), SourceError> {
+        let segment = self.files.get((at >> OFFSET_BITS) as usize);
+        let (path, file) = segment.ok_or_else(|| self.broken(at, "there is no such file of chunks"))?;
+        Ok((path, file, at & ((1 << OFFSET_BITS) - 1)))
+    }
+
+    /// The error for a chunk that cannot be read.
+    pub fn broken(&self, at: u64, why: &str) -> SourceError {
+        let segment = self.files.get((at >> OFFSET_BITS) as usize);
+        let path = segment.map_or(Path::new("the index"), |(path, _)| path);
+        fault(path, &format!("byte {}", at & ((1 << OFFSET_BITS) - 1)), why)
+    }
+}
+
+fn fault(path: &Path, place: &str, why: &str) -> SourceError {
+    SourceError::File { file: path.display().to_string(), place: place.to_owned(), why: why.to_owned() }
+}

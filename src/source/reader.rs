@@ -1,0 +1,189 @@
+//! History from wherever it lies, behind one interface: the configured source, a recording, text, or a database on disk.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::config::{self, Config};
+use crate::engine::time::{Duration, Timestamp};
+
+use super::archive::{Archive, text, tsdb};
+use super::error::SourceError;
+use super::history::{Detail, History};
+use super::plan::Plan;
+use super::prometheus::{Prometheus, Slices};
+use super::recording::{self, MAGIC};
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Where history is to come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The source that the configuration names.
+    Source,
+    /// A recording of slowburn's own, or text with timestamps; either may be packed with gzip.
+    Recording(PathBuf),
+    /// A Prometheus data or snapshot directory.
+    Tsdb(PathBuf),
+}
+
+/// History that was found, before it is read.
+pub struct Reader {
+    kind: Kind,
+}
+
+enum Kind {
+    Source(Prometheus),
+    Archive(Box<Archive>),
+    Recording(Box<recording::Reader>),
+}
+
+/// History that is read slice by slice, oldest first.
+pub struct Reading {
+    next: Timestamp,
+    to: Timestamp,
+    step: Duration,
+    kind: ReadingKind,
+}
+
+enum ReadingKind {
+    Source(Slices),
+    Archive {
+        archive: Arc<Archive>,
+        detail: Detail,
+        slots: usize,
+        told: bool,
+    },
+    /// `None` once it is at its end or broken; the slice that was read ahead waits for the gap before it to be passed.
+    Recording {
+        reader: Option<Box<recording::Reader>>,
+        waiting: Option<History>,
+    },
+}
+
+impl Reader {
+    /// Opens `origin`. Text is read whole here; `None` if the source keeps no history.
+    pub fn open(config: &Config, origin: &Origin) -> Result<Option<Self>, SourceError> {
+        let plan = Arc::new(Plan::new(&config.spec.slos, &config.selectors));
+        let kind = match (origin, &config.source) {
+            (Origin::Source, config::Source::Prometheus(source)) => Kind::Source(Prometheus::new(source, plan)?),
+            (Origin::Source, config::Source::Scrape(_)) => return Ok(None),
+            (Origin::Recording(path), _) => open_file(path, config, plan)?,
+            (Origin::Tsdb(folder), _) => Kind::Archive(Box::new(tsdb::open(folder, plan)?)),
+        };
+        Ok(Some(Self { kind }))
+    }
+
+    /// The time that a file is about; `None` for a source, and where nothing is of use.
+    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        match &self.kind {
+            Kind::Source(_) => None,
+            Kind::Archive(archive) => archive.span,
+            Kind::Recording(reader) => Some(reader.span()),
+        }
+    }
+
+    /// What should be known before it is read.
+    pub fn warnings(&self) -> &[String] {
+        match &self.kind {
+            Kind::Archive(archive) => &archive.warnings,
+            _ => &[],
+        }
+    }
+
+    /// Reads what polls at the multiples of `step` from `from` to `to` would have seen. `deadline` is for each request
+    /// to a source.
+    pub fn read(self, from: Timestamp, to: Timestamp, step: Duration, detail: Detail, deadline: Duration) -> Reading {
+        let kind = match self.kind {
+            Kind::Source(prometheus) => ReadingKind::Source(Slices::new(prometheus, from, to, step, detail, deadline)),
+            Kind::Archive(archive) => {
+                let slots = archive.slots_per_slice(detail);
+                ReadingKind::Archive { archive: Arc::from(archive), detail, slots, told: false }
+            }
+            Kind::Recording(reader) => ReadingKind::Recording { reader: Some(reader), waiting: None },
+        };
+        Reading { next: from, to, step, kind }
+    }
+}
+
+impl Reading {
+    /// The next slice; `None` when all are read.
+    pub async fn next(&mut self) -> Option<Result<History, SourceError>> {
+        match &mut self.kind {
+            ReadingKind::Source(slices) => slices.next().await,
+            ReadingKind::Archive { .. } => self.next_of_archive().await,
+            ReadingKind::Recording { .. } => self.next_of_recording().await,
+        }
+    }
+
+    async fn next_of_archive(&mut self) -> Option<Result<History, SourceError>> {
+        let ReadingKind::Archive { archive, detail, slots, told } = &mut self.kind else { return None };
+        if self.next > self.to {
+            // What was read is replayed; only then it is told where reading ended.
+            return archive.broken.clone().filter(|_| !std::mem::replace(told, true)).map(Err);
+        }
+        let end = (self.next + Duration::from_ms(self.step.ms() * (*slots as i64 - 1))).min(self.to);
+        let (archive, from, step, detail) = (Arc::clone(archive), self.next, self.step, *detail);
+        self.next = end + step;
+        let read = tokio::task::spawn_blocking(move || archive.history(from, end, step, detail)).await;
+        Some(read.unwrap_or_else(|_panicked| Err(SourceError::decoder())))
+    }
+
+    async fn next_of_recording(&mut self) -> Option<Result<History, SourceError>> {
+        let ReadingKind::Recording { reader, waiting } = &mut self.kind else { return None };
+        if waiting.is_none()
+            && let Some(mut open) = reader.take()
+        {
+            let (from, to, step) = (self.next, self.to, self.step);
+            let read = tokio::task::spawn_blocking(move || {
+                let read = loop {
+                    match open.next(from, to, step) {
+                        Ok(Some(history)) if history.slots == 0 => {}
+                        read => break read,
+                    }
+                };
+                (open, read)
+            });
+            match read.await {
+                Ok((open, Ok(Some(history)))) => (*reader, *waiting) = (Some(open), Some(history)),
+                Ok((_, Ok(None))) => {}
+                Ok((_, Err(error))) => return Some(Err(error)),
+                Err(_panicked) => return Some(Err(SourceError::decoder())),
+            }
+        }
+        let until = waiting.as_ref().map_or(self.to + self.step, |history| history.from);
+        if self.next < until {
+            let slots = until.slot_number(self.step) - self.next.slot_number(self.step);
+            let gap = History::empty(self.next, self.step, slots as usize);
+            self.next = until;
+            return Some(Ok(gap));
+        }
+        let history = waiting.take()?;
+        self.next = history.to() + self.step;
+        Some(Ok(history))
+    }
+}
+
+fn open_file(path: &Path, config: &Config, plan: Arc<Plan>) -> Result<Kind, SourceError> {
+    let unreadable = |error: std::io::Error| SourceError::File {
+        file: path.display().to_string(),
+        place: "its beginning".into(),
+        why: error.to_string(),
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut input = BufReader::with_capacity(BUFFER_BYTES, Box::new(file) as Box<dyn Read + Send>);
+    if input.fill_buf().map_err(unreadable)?.starts_with(&GZIP) {
+        let unpacked: Box<dyn Read + Send> = Box::new(MultiGzDecoder::new(input));
+        input = BufReader::with_capacity(BUFFER_BYTES, unpacked);
+    }
+    if !input.fill_buf().map_err(unreadable)?.starts_with(MAGIC) {
+        return Ok(Kind::Archive(Box::new(text::read(path, input, plan))));
+    }
+    input.consume(MAGIC.len());
+    let reader = recording::Reader::new(path, Box::new(input), config, plan)?;
+    Ok(Kind::Recording(Box::new(reader)))
+}

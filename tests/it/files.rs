@@ -1,0 +1,201 @@
+//! History from files against the same history from a server: one document, to the byte. What is cut off or damaged is
+//! told, with what was read before.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::Value;
+use slowburn::config::{self, Config, HttpClient};
+use slowburn::engine::time::Duration;
+use slowburn::replay::replay_from;
+use slowburn::source::prometheus::Detail;
+use slowburn::source::reader::{Origin, Reader};
+use slowburn::source::recording::Writer;
+
+use crate::real::Prometheus;
+use crate::source::SLOT;
+use crate::source_real::{DEADLINE, SPAN, openmetrics};
+
+fn text(url: &str) -> String {
+    format!(
+        "
+source: {{prometheus: {{url: '{url}', delay: 2s}}}}
+receivers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}]
+rules:
+  - {{name: spike, burn_rate: 1, long: 10m, short: 2m, urgency: page}}
+  - {{name: budget, budget_consumed: 10%, urgency: ticket}}
+journeys:
+  - name: checkout
+    budget: 2s
+    objective: 90%
+    period: 1h
+    rules: [spike, budget]
+    layers:
+      - {{name: edge, budget: 100ms, by: [pod], histogram: 'm{{layer=\"edge\"}}'}}
+      - {{name: database, budget: 500ms, histogram: 'm{{layer=\"database\"}}'}}
+      - {{name: worker, budget: 300ms, between: interpolate, histogram: 'm{{layer=~\"work.*\"}}'}}
+      - {{name: n, budget: 1s, histogram: n}}
+"
+    )
+}
+
+fn config(url: &str) -> Config {
+    let texts = BTreeMap::from([("slowburn.yml".to_owned(), text(url))]);
+    match config::load_texts("slowburn.yml", &texts, &|_| None) {
+        Ok(loaded) => loaded.config,
+        Err(mistakes) => panic!("{}", mistakes.render(false)),
+    }
+}
+
+async fn document(config: &Config, origin: &Origin) -> String {
+    let reader = Reader::open(config, origin).unwrap().unwrap();
+    let replayed = replay_from(config, reader, SLOT, SLOT + SPAN, |_| true).await.unwrap();
+    assert!(replayed.broken.is_none(), "{:?}", replayed.broken);
+    let mut json = Vec::new();
+    replayed.document.write_json(&mut json).unwrap();
+    String::from_utf8(json).unwrap()
+}
+
+async fn record(config: &Config, path: &Path) {
+    let reader = Reader::open(config, &Origin::Source).unwrap().unwrap();
+    let mut writer = Writer::new(fs::File::create(path).unwrap(), config, SLOT, SLOT + SPAN).unwrap();
+    let first = SLOT - config.spec.longest_window();
+    let mut slices = reader.read(first, SLOT + SPAN, config.spec.interval, Detail::Buckets, DEADLINE);
+    while let Some(slice) = slices.next().await {
+        writer.push(&slice.unwrap()).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+fn packed(path: &Path) -> PathBuf {
+    let target = path.with_added_extension("gz");
+    let mut encoder = GzEncoder::new(fs::File::create(&target).unwrap(), Compression::fast());
+    encoder.write_all(&fs::read(path).unwrap()).unwrap();
+    encoder.finish().unwrap();
+    target
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs prometheus"]
+async fn every_file_tells_what_the_server_tells() {
+    let server = Prometheus::with_history(&openmetrics());
+    let config = config(&server.url());
+    let folder = tempfile::tempdir().unwrap();
+    let expected = document(&config, &Origin::Source).await;
+    let value: Value = serde_json::from_str(&expected).unwrap();
+    assert!(value["alerts"].as_array().is_some_and(|alerts| !alerts.is_empty()), "{expected}");
+
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("openmetrics.txt"), openmetrics()).unwrap();
+    let dump = Command::new("promtool").args(["tsdb", "dump"]).arg(server.data()).output().unwrap();
+    assert!(dump.status.success());
+    fs::write(path("dump.txt"), dump.stdout).unwrap();
+    record(&config, &path("recording")).await;
+    let sizes = ["recording", "openmetrics.txt"].map(|name| fs::metadata(path(name)).unwrap().len());
+    assert!(sizes[0] * 10 < sizes[1], "{sizes:?}");
+
+    assert_eq!(document(&config, &Origin::Tsdb(server.data())).await, expected, "tsdb");
+    for name in ["openmetrics.txt", "dump.txt", "recording"] {
+        for path in [path(name), packed(&path(name))] {
+            assert_eq!(document(&config, &Origin::Recording(path)).await, expected, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs prometheus"]
+async fn deletions_and_blocks_that_overlap_are_as_the_server_has_them() {
+    // Every other sample is in another block.
+    let text = openmetrics();
+    let half = |odd: usize| {
+        let lines = text.lines().filter(|line| !line.starts_with('#')).enumerate();
+        let lines = lines.filter(|(number, _)| number % 2 == odd).map(|(_, line)| format!("{line}\n"));
+        lines.collect::<String>() + "# EOF\n"
+    };
+    let flags = ["--web.enable-admin-api"];
+    let server = Prometheus::with_histories_and(&[&half(0), &half(1)], "global: {}\n", &flags);
+    let client = slowburn::http::client(&HttpClient::default()).unwrap();
+    let [from, to] = [20, 26].map(|minute| (SLOT + Duration::from_minutes(minute)).unix_s().to_string());
+    let url = format!("{}/api/v1/admin/tsdb/delete_series", server.url());
+    let matcher = ("match[]", "m_bucket{pod=\"a\"}".to_owned());
+    let sent = client.post(url).form(&[matcher, ("start", from), ("end", to)]);
+    assert!(sent.send().await.unwrap().status().is_success());
+
+    let config = config(&server.url());
+    let expected = document(&config, &Origin::Source).await;
+    assert_eq!(document(&config, &Origin::Tsdb(server.data())).await, expected);
+    let whole = Prometheus::with_history(&text);
+    let other = self::config(&whole.url());
+    assert_ne!(document(&other, &Origin::Source).await, expected, "nothing was deleted");
+}
+
+fn slowburn(config: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_slowburn"));
+    command.args(["replay", "--format", "json", "--config"]).arg(config).args(arguments);
+    let run = command.output().unwrap();
+    let [out, err] = [run.stdout, run.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (run.status.code(), out, err)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs prometheus"]
+async fn what_is_cut_off_is_replayed_as_far_as_it_goes() {
+    let server = Prometheus::with_history(&openmetrics());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let file = folder.path().join("slowburn.yml");
+    fs::write(&file, text(&server.url())).unwrap();
+    // By the command itself; its replay needs no times.
+    let [from, to] = [SLOT, SLOT + SPAN].map(|at| at.unix_s().to_string());
+    let mut record = Command::new(env!("CARGO_BIN_EXE_slowburn"));
+    record.args(["record", "--from", &from, "--to", &to, "--out", &path("whole"), "--config"]).arg(&file);
+    assert!(record.status().unwrap().success());
+    let (code, expected, _) = slowburn(&file, &["--from", &from, "--to", &to]);
+    assert_eq!(code, Some(0));
+    assert_eq!(slowburn(&file, &["--recording", &path("whole")]), (Some(0), expected, String::new()));
+
+    let whole = fs::read(path("whole")).unwrap();
+    let check = |name: &str, bytes: &[u8], why: &str| {
+        fs::write(path(name), bytes).unwrap();
+        let (code, out, err) = slowburn(&file, &["--recording", &path(name)]);
+        assert_eq!(code, Some(2), "{name}: {err}");
+        assert!(err.contains(why) && err.contains(name), "{name}: {err}");
+        out
+    };
+    check("cut", &whole[..whole.len() / 2], "the file ends before the recording does");
+    let out = check("no-end", &whole[..whole.len() - 1], "the file ends before the recording does");
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert!(document["evaluations"].as_u64().is_some_and(|evaluations| evaluations > 100), "{document}");
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 0x10;
+    check("damaged", &damaged, "byte ");
+    let om = openmetrics();
+    let out = check("cut.txt", &om.as_bytes()[..om.len() / 2], "line ");
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert!(document["evaluations"].as_u64().is_some_and(|evaluations| evaluations > 200), "{document}");
+    let gz = fs::read(packed(Path::new(&path("cut.txt")))).unwrap();
+    check("cut.gz", &gz[..gz.len() - 20], "line ");
+    check("nothing", b"", "holds nothing");
+    // A block with a damaged file names it.
+    for (name, file_name) in [("index", "index"), ("chunks/000001", "000001")] {
+        let copy = folder.path().join(file_name);
+        let copied = Command::new("cp").arg("-r").args([server.data(), copy.clone()]).status().unwrap();
+        assert!(copied.success());
+        let block = fs::read_dir(&copy).unwrap().flatten().find(|entry| entry.path().join("meta.json").exists());
+        let target = block.unwrap().path().join(name);
+        let mut bytes = fs::read(&target).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 64].fill(0x55);
+        fs::write(&target, bytes).unwrap();
+        let (code, _, err) = slowburn(&file, &["--tsdb", &copy.display().to_string()]);
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains(name) && err.contains("byte "), "{err}");
+    }
+    let (code, _, err) = slowburn(&file, &["--tsdb", &path("no-such")]);
+    assert_eq!(code, Some(2), "{err}");
+}
