@@ -11,7 +11,7 @@ use super::notification::HeldBack;
 use super::outbox::{DeadLetter, DeliveryCounts};
 use super::rule::{Limit, Stage, Urgency};
 use super::silence::Silence;
-use super::slo::Sight;
+use super::slo::{Sight, Slo};
 use super::time::{Duration, Timestamp};
 use super::window::Age;
 
@@ -190,6 +190,11 @@ impl Engine {
             alerts: self.count_standing(&window.matchers),
         });
         views.collect()
+    }
+
+    /// Every SLO's memory, in the order in which they appeared: for drivers that look at each slot.
+    pub fn slos(&self) -> &[Slo] {
+        &self.slos
     }
 
     /// Template, values of `by` labels, and requests and slow requests since the engine began, of every SLO.

@@ -75,8 +75,22 @@ pub async fn replay_from(
     reader: Reader,
     from: Timestamp,
     to: Timestamp,
-    mut progress: impl FnMut(Progress) -> bool,
+    progress: impl FnMut(Progress) -> bool,
 ) -> Result<Replayed, ReplayError> {
+    let (recorder, broken) = drive(config, reader, (from, to), detail(&config.spec), progress, |_, _| {}).await?;
+    Ok(Replayed { document: recorder.finish(), broken })
+}
+
+/// One engine over `[from, to]`, slice by slice; `observe` looks at it after each slot that was evaluated. Returns what
+/// was recorded, and why reading ended before `to`, if it did.
+pub(super) async fn drive(
+    config: &Config,
+    reader: Reader,
+    (from, to): (Timestamp, Timestamp),
+    detail: Detail,
+    mut progress: impl FnMut(Progress) -> bool,
+    mut observe: impl FnMut(&Engine, Timestamp),
+) -> Result<(Recorder, Option<ReplayError>), ReplayError> {
     let interval = config.spec.interval;
     let empty = ReplayError::EmptyRange { from, to, interval };
     let (from, to) = (from.align_up(interval), to.align_down(interval));
@@ -84,7 +98,6 @@ pub async fn replay_from(
         return Err(empty);
     }
     let warm_from = (from - config.spec.longest_window()).align_down(interval);
-    let detail = detail(&config.spec);
     let mut arriving = read_ahead(reader.read(warm_from, to, interval, detail, SLICE_DEADLINE));
     let mut recorder = Recorder::new(config.spec.clone(), from, detail);
     let total = slots(warm_from, to, interval);
@@ -100,13 +113,13 @@ pub async fn replay_from(
                 break;
             }
         };
-        recorder.take(&history);
+        recorder.take_observed(&history, &mut observe);
         let at = recorder.next_slot(warm_from);
         if !progress(Progress { at, done: total - slots(at, to, interval), total }) {
             break;
         }
     }
-    Ok(Replayed { document: recorder.finish(), broken })
+    Ok((recorder, broken))
 }
 
 /// Reads slices in a task of its own, so that the source works while the engine does.
@@ -169,7 +182,22 @@ impl Recorder {
 
     /// Takes a slice of history: slots before `from` fill the windows, later ones are evaluated.
     pub fn take(&mut self, history: &History) {
-        feed(&mut self.engine, history, |engine, slot, snapshot| self.log.step(engine, slot, snapshot));
+        self.take_observed(history, |_, _| {});
+    }
+
+    /// As [`Self::take`]; `observe` looks at the engine after each slot that was evaluated.
+    pub fn take_observed(&mut self, history: &History, mut observe: impl FnMut(&Engine, Timestamp)) {
+        feed(&mut self.engine, history, |engine, slot, snapshot| {
+            self.log.step(engine, slot, snapshot);
+            if slot >= self.log.from {
+                observe(engine, slot);
+            }
+        });
+    }
+
+    /// What receivers would have been told so far, in the order of the decisions: that of the document's list.
+    pub fn notifications(&self) -> &[Arc<Notification>] {
+        &self.log.notifications
     }
 
     fn next_slot(&self, first: Timestamp) -> Timestamp {
