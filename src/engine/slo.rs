@@ -315,6 +315,12 @@ impl Slo {
 
     /// The `q`-quantile over the last `window`, in seconds.
     pub fn quantile_s(&self, q: f64, window: Age) -> Option<f64> {
+        let [found] = self.quantiles_over([q], window);
+        found
+    }
+
+    /// Each of these quantiles over the last `window`, in seconds.
+    pub fn quantiles_over<const N: usize>(&self, quantiles: [f64; N], window: Age) -> [Option<f64>; N] {
         let increases = self.layouts.iter().filter_map(|layout| {
             let history = layout.history.as_ref()?;
             let mut counts = vec![0.0; layout.bounds.len()];
@@ -324,19 +330,19 @@ impl Slo {
         });
         let mut increases: Vec<_> = increases.collect();
         match increases.len() {
-            0 => None,
-            1 => quantile_s(q, increases[0].0, &increases[0].1),
+            0 => [None; N],
+            1 => quantiles.map(|q| quantile_s(q, increases[0].0, &increases[0].1)),
             _ => {
                 let (bounds, counts) = merge(&mut increases);
-                quantile_s(q, &bounds, &counts)
+                quantiles.map(|q| quantile_s(q, &bounds, &counts))
             }
         }
     }
 
     /// p50, p95 and p99 over the last minutes, in seconds: over the shortest long window of a rule, at most ten minutes.
     pub fn quantiles_s(&self) -> Option<[f64; 3]> {
-        let quantile = |q| self.quantile_s(q, self.quantile_age);
-        Some([quantile(0.5)?, quantile(0.95)?, quantile(0.99)?])
+        let [p50, p95, p99] = self.quantiles_over([0.5, 0.95, 0.99], self.quantile_age);
+        Some([p50?, p95?, p99?])
     }
 
     /// How much of the rule's limit is in use.
@@ -455,7 +461,7 @@ fn merge(layouts: &mut [(&Arc<[f64]>, Vec<f64>)]) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// What messages' quantiles look back over: what paged stands out in them.
-fn message_window(spec: &SloSpec) -> Duration {
+pub fn message_window(spec: &SloSpec) -> Duration {
     spec.rules.iter().filter_map(|rule| rule.limit.long_window()).fold(LONGEST_MESSAGE_WINDOW, Duration::min)
 }
 
