@@ -190,10 +190,6 @@ impl Outbox {
         let (spec, receiver) = (&self.specs[index], &mut self.receivers[index]);
         receiver.counts.retried += 1;
         receiver.last_problem = Some(why.to_owned());
-        // It refused the beginning, and may have taken this: then its end must be told here, too.
-        if let Some(heard @ Heard::No) = receiver.refused.get_mut(incident).filter(|_| unanswered) {
-            *heard = Heard::Perhaps;
-        }
         // No patience at all is none that was asked for.
         let after = after.filter(|after| !after.is_zero());
         receiver.gate.fail(now, &spec.name, after);
@@ -207,8 +203,7 @@ impl Outbox {
     /// Takes news in for one receiver, by way of what it refused of the same incident.
     fn route(&mut self, now: Timestamp, index: usize, mut item: Item) {
         let incident = item.notification.incident.clone();
-        if let Some(heard) = self.receivers[index].refused.get(&incident).copied() {
-            let heard = if self.receivers[index].flood.tells_of(&incident) { Heard::Yes } else { heard };
+        if let Some(heard) = self.receivers[index].heard(&incident) {
             if item.notification.reason == Reason::Resolved {
                 self.receivers[index].refused.remove(&incident);
                 self.receivers[index].touch(&incident);
@@ -232,7 +227,12 @@ impl Outbox {
             self.tell_untold(now, index, &untold);
         }
         let why = format!("more than {MAX_PENDING} deliveries were waiting");
-        for Item { notification: told, .. } in crowded_out {
+        for Item { notification: told, maybe_taken, .. } in crowded_out {
+            if let Some(heard @ Heard::No) =
+                self.receivers[index].refused.get_mut(&told.incident).filter(|_| maybe_taken)
+            {
+                *heard = Heard::Perhaps;
+            }
             self.bury(now, index, (&told.incident, &told.summary), &why);
         }
         while let Some(least) = self.receivers[index].flood.overflow() {
@@ -280,17 +280,17 @@ impl Outbox {
     fn note_refused(&mut self, index: usize, item: &Item, opening: bool) -> bool {
         let refused = &mut self.receivers[index].refused;
         let incident = &item.notification.incident;
-        let known = refused.get(incident).copied();
-        let heard = match (known, opening) {
-            (Some(known), _) if known != Heard::No => known,
-            (_, true) if item.maybe_taken => Heard::Perhaps,
-            (_, true) => Heard::No,
-            (_, false) => Heard::Yes,
+        // Until one beginning was taken, the next try must tell of one, whatever summaries said.
+        let heard = match (opening, item.maybe_taken) {
+            (false, _) => Heard::Yes,
+            (true, true) => Heard::Perhaps,
+            (true, false) => Heard::No,
         };
-        if known.is_some() || refused.len() < MAX_PENDING {
+        let known = refused.contains_key(incident);
+        if known || refused.len() < MAX_PENDING {
             refused.insert(incident.clone(), heard);
         }
-        known.is_some()
+        known
     }
 
     fn tell_untold(&mut self, now: Timestamp, index: usize, item: &Item) {

@@ -24,7 +24,7 @@ pub struct Untold {
     pub entry: DigestEntry,
     /// When the oldest news in it was decided.
     pub since: Timestamp,
-    /// Whether the receiver was told by itself that the incident began.
+    /// Whether the receiver may know by other ways than the summaries to come that the incident began.
     pub known: bool,
 }
 
@@ -69,10 +69,10 @@ impl Flood {
             && known.is_none_or(|known| known < worst)
     }
 
-    /// The incident is told by itself from here on. Returns whether the receiver was told of it before.
+    /// The incident is told by itself from here on. Returns whether the receiver may know of it.
     pub fn leave(&mut self, incident: &str) -> bool {
-        let known = self.is_known(incident) || self.remove(incident).is_some_and(|untold| untold.known);
-        self.remove(incident);
+        let untold = self.remove(incident);
+        let known = self.is_known(incident) || untold.is_some_and(|untold| untold.known);
         self.told.remove(incident);
         if self.under_way.contains_key(incident) {
             self.left.insert(incident.to_owned());
@@ -84,7 +84,7 @@ impl Flood {
     /// receiver that keeps alerts never needs to hear of it: it came and went untold.
     pub fn take(&mut self, item: Item, keeps_alerts: bool) -> (u64, Option<Item>) {
         let incident = item.notification.incident.clone();
-        let known = !opens(item.notification.reason);
+        let known = item.maybe_taken || !opens(item.notification.reason);
         let mut untold = Untold { entry: DigestEntry::of(&item.notification), since: item.since, known };
         let over = untold.entry.ended_at.is_some();
         let before = self.remove(&incident);
@@ -95,7 +95,7 @@ impl Flood {
         }
         if let Some(before) = before {
             untold.since = before.since.min(untold.since);
-            untold.known = before.known;
+            untold.known = before.known || item.maybe_taken;
         }
         if was_opening && !over {
             untold.entry.reason = Reason::Opened;

@@ -20,7 +20,7 @@ pub struct Item {
     /// When the oldest news in it was decided: what it replaced is counted, too.
     pub since: Timestamp,
     pub in_flight: bool,
-    /// A try of it ended without an answer, so the receiver may know of it.
+    /// The receiver may know of it: a try of it ended without an answer, or summaries told of the incident before.
     pub maybe_taken: bool,
     /// Receivers that refused it before this one.
     pub refusals: usize,

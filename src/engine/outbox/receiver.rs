@@ -23,7 +23,7 @@ const LEAST_OF_PAGES: u8 = 3;
 #[serde(rename_all = "lowercase")]
 pub enum Heard {
     No,
-    /// A try of its beginning went unanswered.
+    /// A try of its beginning went unanswered, or a summary told of it and it refused to hear of it by itself.
     Perhaps,
     Yes,
 }
@@ -117,6 +117,19 @@ impl Receiver {
         } else {
             self.backing_off.insert((front.not_before, incident.to_owned()));
         }
+    }
+
+    /// What it knows of an incident of which it refused something. What waits may have been taken since, or left a
+    /// summary that was: then its end must be told here, too.
+    pub fn heard(&self, incident: &str) -> Option<Heard> {
+        let heard = *self.refused.get(incident)?;
+        let perhaps =
+            || self.queues.get(incident).is_some_and(|queue| queue.items().iter().any(|item| item.maybe_taken));
+        Some(match heard {
+            _ if self.flood.tells_of(incident) => Heard::Yes,
+            Heard::No if perhaps() => Heard::Perhaps,
+            heard => heard,
+        })
     }
 
     /// Hands out what may be sent at `now`, the most urgent first.

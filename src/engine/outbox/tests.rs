@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::names::Places;
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::spec::Pace;
 
@@ -79,7 +80,8 @@ impl Listener {
                 let by_itself = self.single.get(&entry.incident) == Some(&true);
                 let stands = entry.ended_at.is_none();
                 prop_assert!(!(self.keeps_alerts && by_itself), "{} is told in two ways", entry.incident);
-                self.single.remove(&entry.incident);
+                // A list ends what was told by itself; it does not undo that its beginning was.
+                self.single.entry(entry.incident.clone()).and_modify(|single| *single &= stands);
                 self.listed.insert(entry.incident.clone(), stands);
             }
             if self.keeps_alerts && digest.open == 0 {
@@ -526,4 +528,34 @@ fn what_is_refused_is_told_and_ended_by_the_fallback() {
     let moves = Moves { receivers: vec![Some(0), None, Some(1)], ..Moves::default() };
     let outbox = outbox.renumbered(vec![receiver("a", None), receiver("c", None)], &moves);
     assert_eq!((outbox.buried(), outbox.counts(0).rejected, outbox.counts(1).rejected), (6, 3, 1));
+}
+
+/// It may have arrived though no answer was seen.
+#[test]
+fn what_was_refused_and_was_under_way_again_at_a_restart_ends_at_the_same_receiver() {
+    let (mut outbox, mut now) = (outbox(), START);
+    outbox.push(now, notification(1, 0, 0, Reason::Opened));
+    outbox.due(now);
+    outbox.settle(now, "sb-1", Outcome::Rejected { why: "400".into() });
+    outbox.push(now, notification(2, 0, 0, Reason::Repeated));
+    assert!(outbox.due(now).iter().any(|due| due.notification.id == "sb-2"));
+    let (pending, receivers) = (outbox.remembered().collect(), outbox.receivers().collect());
+    let mut outbox = super::tests::outbox();
+    let places = Places { receivers: [("oncall".into(), 0), ("team".into(), 1)].into(), ..Places::default() };
+    outbox.restore(now, pending, receivers, Vec::new(), &places);
+    outbox.push(now, notification(3, 0, 0, Reason::Resolved));
+    let mut told = Vec::new();
+    loop {
+        let due = outbox.due(now);
+        for Delivery { notification, .. } in &due {
+            told.extend((notification.receiver == 0).then_some(notification.reason));
+            outbox.settle(now, &notification.id, Outcome::Delivered);
+        }
+        match outbox.wake_at() {
+            _ if !due.is_empty() => {}
+            Some(at) => now = now.max(at),
+            None => break,
+        }
+    }
+    assert_eq!(told, [Reason::Opened, Reason::Resolved]);
 }
