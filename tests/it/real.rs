@@ -77,6 +77,12 @@ impl Prometheus {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Whose processor time the benchmark reads.
+    #[allow(dead_code, reason = "the tests have no use for it")]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The answer to an instant query.
     pub fn query(&self, promql: &str, at: Timestamp) -> Vec<Series> {
         self.ask("query", &[("query", promql), ("time", &at.unix_s().to_string())], "value")

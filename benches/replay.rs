@@ -1,0 +1,289 @@
+//! How long a replay of 30 days takes, beside those who do alike: fetching the same chunks and throwing them away, and
+//! `vmalert -replay` of the same rules.
+//!
+//! Run with `cargo bench --bench replay`; needs prometheus, promtool and vmalert. Every figure is the median of five
+//! runs, which take turns. The server's time is what its process used of the processors, from `/proc/PID/stat`.
+//!
+//! vmalert runs twice: with what `slowburn rules export` makes of the very rules, both stages of them; and with less,
+//! the way Sloth writes rules: each window's error ratio recorded once, and one alert a rule on the recorded series.
+//! Those alerts find nothing, because what is recorded goes to a sink; that only makes vmalert faster.
+
+#[path = "../tests/it/history.rs"]
+#[allow(dead_code, reason = "shared with the tests, which use all of it")]
+mod history;
+
+#[path = "../tests/it/quality.rs"]
+#[allow(dead_code, reason = "shared with the tests, which use all of it")]
+mod quality;
+
+#[path = "../tests/it/real.rs"]
+#[allow(dead_code, reason = "shared with the tests, which use all of it")]
+mod real;
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use prost::Message;
+use slowburn::clock::Stopwatch;
+use slowburn::config::HttpClient;
+use slowburn::engine::time::{Duration, Timestamp};
+
+const DAYS: i64 = 30;
+const RUNS: usize = 5;
+const RULES: &str = "
+rules:
+  - {name: spike,     burn_rate: 14.4, long: 10m, short: 1m,  urgency: page}
+  - {name: fast-burn, burn_rate: 14.4, long: 1h,  short: 5m,  urgency: page}
+  - {name: slow-burn, burn_rate: 6,    long: 6h,  short: 30m, urgency: page}
+  - {name: drain,     burn_rate: 3,    long: 1d,  short: 2h,  urgency: ticket}
+";
+/// Factor, long and short window of each.
+const BURN_RATES: [(&str, &str, &str); 4] =
+    [("14.4", "10m", "1m"), ("14.4", "1h", "5m"), ("6", "6h", "30m"), ("3", "1d", "2h")];
+/// Name, budget in seconds and in milliseconds.
+const LAYERS: [(&str, &str, &str); 5] = [
+    ("edge", "0.01", "10ms"),
+    ("gateway", "0.005", "5ms"),
+    ("service", "0.03", "30ms"),
+    ("database", "0.04", "40ms"),
+    ("network", "0.01", "10ms"),
+];
+/// A clock tick of `/proc/PID/stat`: a hundred a second on every Linux there is.
+const TICKS_PER_S: f64 = 100.0;
+
+/// Prometheus' remote read, as far as it is asked here.
+#[derive(Clone, PartialEq, Message)]
+struct ReadRequest {
+    #[prost(message, repeated, tag = "1")]
+    queries: Vec<Query>,
+    #[prost(int32, repeated, tag = "2")]
+    accepted: Vec<i32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Query {
+    #[prost(int64, tag = "1")]
+    from_ms: i64,
+    #[prost(int64, tag = "2")]
+    to_ms: i64,
+    #[prost(message, repeated, tag = "3")]
+    matchers: Vec<Matcher>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Matcher {
+    #[prost(int32, tag = "1")]
+    kind: i32,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    value: String,
+}
+
+/// Seconds of each run, and of the server's processors.
+#[derive(Default)]
+struct Times {
+    wall_s: Vec<f64>,
+    server_s: Vec<f64>,
+}
+
+fn main() {
+    let plan = quality::plan(1, DAYS);
+    let (from, to) = (plan.from, plan.to());
+    let server = real::Prometheus::with_history(&history::openmetrics(&plan.series()));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("slowburn.yml");
+    std::fs::write(&config, configuration(&server.url())).expect("a file");
+    let [rules, like_sloth] = ["rules.yml", "like-sloth.yml"].map(|name| folder.path().join(name));
+    std::fs::write(&like_sloth, sloth_rules()).expect("a file");
+    // This vmalert does not know how long an alert is to be kept firing.
+    let exported = String::from_utf8(slowburn(&["rules", "export", "--config", text(&config)])).expect("it is UTF-8");
+    let known: Vec<&str> = exported.lines().filter(|line| !line.contains("keep_firing_for")).collect();
+    std::fs::write(&rules, known.join("\n")).expect("a file");
+    let sink = sink();
+
+    let [mut replay, mut fetch, mut vmalert, mut sloth] = [(); 4].map(|()| Times::default());
+    let [from_s, to_s] = [from, to].map(|at| at.unix_s().to_string());
+    let mut bytes = 0;
+    for _ in 0..RUNS {
+        let out = folder.path().join("out.json");
+        replay.run(&server, || {
+            let range = ["--from", &from_s, "--to", &to_s, "--format", "json", "--out", text(&out)];
+            slowburn(&[&["replay", "--config", text(&config)], &range[..]].concat());
+        });
+        fetch.run(&server, || bytes = fetch_chunks(&server.url(), from - Duration::from_days(DAYS), to));
+        vmalert.run(&server, || replay_with_vmalert(&server.url(), &sink, &rules, from, to));
+        sloth.run(&server, || replay_with_vmalert(&server.url(), &sink, &like_sloth, from, to));
+    }
+    println!("{DAYS} days at 30 s, 5 layers of 2 instances, 4 rules; medians of {RUNS}; {} KB of chunks", bytes / 1024);
+    println!("{:<44} {:>9} {:>12}", "", "wall", "server's CPU");
+    for (name, times) in [
+        ("slowburn replay", &replay),
+        ("fetching the chunks", &fetch),
+        ("vmalert -replay, the same rules", &vmalert),
+        ("vmalert -replay, rules like Sloth's", &sloth),
+    ] {
+        println!("{name:<44} {:>7.3} s {:>10.3} s", median(&times.wall_s), mean(&times.server_s));
+    }
+    ratio("as fast as vmalert (at least 50)", median(&vmalert.wall_s) / median(&replay.wall_s));
+    ratio("  with rules like Sloth's", median(&sloth.wall_s) / median(&replay.wall_s));
+    ratio("times fetching alone (at most 4)", median(&replay.wall_s) / median(&fetch.wall_s));
+    ratio("of the server's CPU saved (at least 50)", mean(&vmalert.server_s) / mean(&replay.server_s).max(0.001));
+}
+
+fn ratio(what: &str, ratio: f64) {
+    println!("{what:<44} {ratio:>8.1}x");
+}
+
+impl Times {
+    fn run(&mut self, server: &real::Prometheus, work: impl FnOnce()) {
+        let before_s = server_s(server);
+        let stopwatch = Stopwatch::start();
+        work();
+        self.wall_s.push(stopwatch.elapsed_s());
+        self.server_s.push(server_s(server) - before_s);
+    }
+}
+
+/// The processor time of the server so far, in seconds.
+fn server_s(server: &real::Prometheus) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("a running server");
+    // The name may hold anything; what follows it does not.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |field: usize| fields[field].parse::<f64>().expect("a number of ticks");
+    (ticks(11) + ticks(12)) / TICKS_PER_S
+}
+
+fn median(runs: &[f64]) -> f64 {
+    let mut runs = runs.to_vec();
+    runs.sort_by(f64::total_cmp);
+    runs[runs.len() / 2]
+}
+
+/// For times as short as the clock's ticks are.
+fn mean(runs: &[f64]) -> f64 {
+    runs.iter().sum::<f64>() / runs.len() as f64
+}
+
+fn configuration(url: &str) -> String {
+    let layer = |(name, _, budget): &(&str, &str, &str)| {
+        format!(
+            "      - {{name: {name}, budget: {budget}, histogram: 'request_duration_seconds{{layer=\"{name}\"}}'}}\n"
+        )
+    };
+    format!(
+        "source: {{prometheus: {{url: '{url}'}}}}\n\
+         receivers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}]{RULES}journeys:\n  \
+         - name: checkout\n    budget: 100ms\n    objective: 99%\n    rules: [spike, fast-burn, slow-burn, drain]\n    \
+         layers:\n{}",
+        LAYERS.iter().map(layer).collect::<String>()
+    )
+}
+
+/// The rules as Sloth would have them: recorded error ratios, one a window, and alerts on these.
+fn sloth_rules() -> String {
+    let mut text = "groups:\n- name: slo\n  interval: 30s\n  rules:\n".to_owned();
+    for (layer, le, _) in LAYERS {
+        let rate = |le: &str, window: &str| {
+            format!("sum(rate(request_duration_seconds_bucket{{layer=\"{layer}\",le=\"{le}\"}}[{window}]))")
+        };
+        for window in BURN_RATES.iter().flat_map(|(_, long, short)| [long, short]) {
+            let ratio = format!("1 - {} / {}", rate(le, window), rate("+Inf", window));
+            text += &format!("  - record: slo:sli_error:ratio_rate{window}\n    expr: {ratio}\n");
+            text += &format!("    labels: {{layer: {layer}}}\n");
+        }
+        for (factor, long, short) in BURN_RATES {
+            let over = |window| format!("slo:sli_error:ratio_rate{window}{{layer=\"{layer}\"}} > ({factor} * 0.01)");
+            text += &format!("  - alert: BurnRate{long}\n    expr: {} and {}\n", over(long), over(short));
+        }
+    }
+    text
+}
+
+fn slowburn(arguments: &[&str]) -> Vec<u8> {
+    let run = Command::new(env!("CARGO_BIN_EXE_slowburn")).args(arguments).output().expect("slowburn is built");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    run.stdout
+}
+
+/// The very chunks that a replay asks for. Returns their bytes.
+fn fetch_chunks(url: &str, from: Timestamp, to: Timestamp) -> usize {
+    let matcher = |kind, name: &str, value: &str| Matcher { kind, name: name.into(), value: value.into() };
+    let matchers = vec![
+        matcher(0, "__name__", "request_duration_seconds_bucket"),
+        matcher(2, "layer", "edge|gateway|service|database|network"),
+        matcher(2, "le", "0\\.01|0\\.005|0\\.03|0\\.04|\\+Inf"),
+    ];
+    let query = Query { from_ms: from.unix_ms(), to_ms: to.unix_ms(), matchers };
+    let request = ReadRequest { queries: vec![query], accepted: vec![1] }.encode_to_vec();
+    let body = snap::raw::Encoder::new().compress_vec(&request).expect("memory takes all");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = slowburn::http::client(&HttpClient::default()).expect("a client");
+        let sent = client
+            .post(format!("{url}/api/v1/read"))
+            .header("content-encoding", "snappy")
+            .header("x-prometheus-remote-read-version", "0.1.0");
+        let mut answer = sent.body(body).send().await.expect("an answer");
+        assert!(answer.status().is_success());
+        let mut bytes = 0;
+        while let Some(chunk) = answer.chunk().await.expect("all of it") {
+            bytes += chunk.len();
+        }
+        bytes
+    })
+}
+
+fn replay_with_vmalert(url: &str, sink: &str, rules: &Path, from: Timestamp, to: Timestamp) {
+    // As kind to it as its flags allow: long queries, and no pause between rules.
+    let run = Command::new("vmalert")
+        .args(["-replay.disableProgressBar", "-replay.maxDatapointsPerQuery=10000", "-replay.rulesDelay=0s"])
+        .arg(format!("-rule={}", rules.display()))
+        .arg(format!("-datasource.url={url}"))
+        .arg(format!("-remoteWrite.url={sink}"))
+        .arg(format!("-replay.timeFrom={from}"))
+        .arg(format!("-replay.timeTo={to}"))
+        .args(["-evaluationInterval=30s", "-loggerLevel=ERROR", "-httpListenAddr=127.0.0.1:0"])
+        .stdout(Stdio::null())
+        .output()
+        .expect("vmalert is installed");
+    assert!(run.status.success(), "vmalert: {}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// Takes whatever is written to it. Returns its address.
+fn sink() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            std::thread::spawn(move || swallow(connection));
+        }
+    });
+    url
+}
+
+fn swallow(mut connection: TcpStream) -> Option<()> {
+    let mut read = Vec::new();
+    let mut piece = [0; 64 * 1024];
+    loop {
+        while let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&read[..end]).to_lowercase();
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+            let whole = end + 4 + length.unwrap_or(0usize);
+            while read.len() < whole {
+                let more = connection.read(&mut piece).ok().filter(|more| *more > 0)?;
+                read.extend_from_slice(&piece[..more]);
+            }
+            read.drain(..whole);
+            connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").ok()?;
+        }
+        let more = connection.read(&mut piece).ok().filter(|more| *more > 0)?;
+        read.extend_from_slice(&piece[..more]);
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
