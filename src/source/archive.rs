@@ -6,7 +6,7 @@ pub(super) mod text;
 
 pub(super) mod tsdb;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::histogram::Labels;
@@ -19,7 +19,7 @@ use super::needed::needed;
 use super::plan::Plan;
 use super::sampler::{Grid, Lookback, Run, Sampler};
 use super::series::{Bounded, Warnings};
-use super::xor;
+use super::xor::{self, Encoder};
 
 use self::tsdb::Segments;
 
@@ -30,6 +30,12 @@ const SLICE_BYTES: usize = 16 << 20;
 /// What one slice may take at most, bounds that come and go included.
 const MAX_SLICE_BYTES: usize = 256 << 20;
 const MAX_SLOTS: usize = 1 << 20;
+/// What chunks may take in memory, in bytes: of a text, or of a write-ahead log.
+const MAX_CHUNK_BYTES: usize = 1 << 30;
+/// A chunk's samples: one more a sample of the slice's edge is read in vain.
+const CHUNK_SAMPLES: u16 = 480;
+/// A place with this bit is one in memory.
+const IN_MEMORY: u64 = 1 << 63;
 
 /// Where a chunk lies and the time it spans.
 #[derive(Debug, Clone, Copy)]
@@ -51,11 +57,30 @@ struct Stored {
     deleted: Vec<(i64, i64)>,
 }
 
-#[derive(Debug)]
-enum Keeper {
-    /// Chunk by chunk.
-    Memory(Vec<Vec<u8>>),
-    Files(Segments),
+/// Where the chunks are.
+#[derive(Debug, Default)]
+struct Keeper {
+    files: Segments,
+    chunks: Vec<Vec<u8>>,
+    /// What the latter take.
+    bytes: usize,
+}
+
+/// One bucket's samples, packed into chunks as they come.
+#[derive(Debug, Clone, Default)]
+struct Packer {
+    encoder: Encoder,
+    from_ms: i64,
+    last_ms: Option<i64>,
+    places: Vec<Place>,
+}
+
+/// Where reading ended too early.
+#[derive(Debug, Clone)]
+pub(super) struct Break {
+    /// What is at this time or later was not read; `i64::MAX` if that cannot be said.
+    pub unix_ms: i64,
+    pub error: SourceError,
 }
 
 /// All that the plan asks for.
@@ -69,14 +94,17 @@ pub(super) struct Archive {
     pub span: Option<(Timestamp, Timestamp)>,
     /// What the reader of the history should know.
     pub warnings: Vec<String>,
-    /// Where reading ended, if not at the end.
-    pub broken: Option<SourceError>,
+    /// The earliest one.
+    pub broken: Option<Break>,
+    /// SLOs whose selectors find native histograms.
+    native: BTreeSet<usize>,
 }
 
 impl Archive {
-    fn new(plan: Arc<Plan>, keeper: Keeper) -> Self {
+    fn new(plan: Arc<Plan>) -> Self {
         let series = plan.requests.iter().map(|_| BTreeMap::new()).collect();
-        Self { plan, series, keeper, span: None, warnings: Vec::new(), broken: None }
+        let (keeper, native) = (Keeper::default(), BTreeSet::new());
+        Self { plan, series, keeper, span: None, warnings: Vec::new(), broken: None, native }
     }
 
     /// Adds a bucket that a request of the plan asks for; `false` if there are too many series. A bucket that is known
@@ -103,6 +131,23 @@ impl Archive {
         true
     }
 
+    /// Nothing at `unix_ms` or later is known.
+    fn breaks(&mut self, unix_ms: i64, error: SourceError) {
+        if self.broken.as_ref().is_none_or(|known| unix_ms < known.unix_ms) {
+            self.broken = Some(Break { unix_ms, error });
+        }
+    }
+
+    /// Refuses what holds native histograms, and no buckets, for an SLO.
+    fn refuse_native(&self) -> Result<(), SourceError> {
+        let mut only = self.native.clone();
+        for (request, series) in self.plan.requests.iter().zip(&self.series) {
+            let found: BTreeSet<usize> = series.keys().flat_map(|labels| request.assign(labels)).collect();
+            only.retain(|slo| !found.contains(slo));
+        }
+        self.plan.only_native(only)
+    }
+
     /// Call once all is added.
     fn sort(&mut self) {
         for stored in self.series.iter_mut().flat_map(BTreeMap::values_mut).flatten() {
@@ -124,21 +169,16 @@ impl Archive {
         (SLICE_BYTES / size_of::<f64>() / columns.max(1)).clamp(1, MAX_SLOTS)
     }
 
-    /// What polls at the slots from `from` to `to`, both multiples of `step`, would have seen.
-    pub fn history(
-        &self,
-        from: Timestamp,
-        to: Timestamp,
-        step: Duration,
-        detail: Detail,
-    ) -> Result<History, SourceError> {
+    /// What polls at the slots from `from` to `to`, both multiples of `step`, would have seen. An error says where a
+    /// slice that ends before it would have none.
+    pub fn history(&self, from: Timestamp, to: Timestamp, step: Duration, detail: Detail) -> Result<History, Break> {
         let grid = Grid { from, step, slots: (to.slot_number(step) - from.slot_number(step) + 1).max(0) as usize };
-        let parts: Result<Vec<Part>, SourceError> =
+        let parts: Result<Vec<Part>, Break> =
             (0..self.series.len()).map(|request| self.part(request, grid, detail)).collect();
         Ok(History::empty(from, step, grid.slots).with(parts?))
     }
 
-    fn part(&self, request: usize, grid: Grid, detail: Detail) -> Result<Part, SourceError> {
+    fn part(&self, request: usize, grid: Grid, detail: Detail) -> Result<Part, Break> {
         if detail == Detail::Counts {
             let part = self.buckets(request, grid, detail)?;
             let is_whole = |labels: &Labels, bounds: &[f64]| {
@@ -152,7 +192,7 @@ impl Archive {
         self.buckets(request, grid, Detail::Buckets)
     }
 
-    fn buckets(&self, request: usize, grid: Grid, detail: Detail) -> Result<Part, SourceError> {
+    fn buckets(&self, request: usize, grid: Grid, detail: Detail) -> Result<Part, Break> {
         let mut series: Bounded<&Labels, Vec<Column>> = Bounded::new(MAX_SERIES);
         let mut buffer = Vec::new();
         for (labels, all) in &self.series[request] {
@@ -172,13 +212,18 @@ impl Archive {
         let mut warnings = Warnings::default();
         self.warnings.iter().filter(|_| request == 0).for_each(|warning| warnings.push(warning));
         let part = Part { warnings, ..Part::default() };
-        part.fill(&self.plan.requests[request], series, Labels::clone, grid.slots, MAX_SLICE_BYTES)
+        let filled = part.fill(&self.plan.requests[request], series, Labels::clone, grid.slots, MAX_SLICE_BYTES);
+        filled.map_err(|error| Break { unix_ms: grid.from.unix_ms(), error })
     }
 
-    fn sample(&self, stored: &Stored, grid: Grid, buffer: &mut Vec<u8>) -> Result<Run, SourceError> {
+    fn sample(&self, stored: &Stored, grid: Grid, buffer: &mut Vec<u8>) -> Result<Run, Break> {
         let lookback = Lookback::default();
         let (from_ms, to_ms) = ((grid.from - lookback.length).unix_ms(), grid.last().unix_ms());
         let mut sampler = Sampler::new(grid, lookback);
+        let at = |place: &Place| {
+            let unix_ms = place.from_ms;
+            move |error| Break { unix_ms, error }
+        };
         let deleted = |at: i64| stored.deleted.iter().any(|(from, to)| *from <= at && at <= *to);
         let mut places =
             stored.places.iter().filter(|place| place.to_ms >= from_ms && place.from_ms <= to_ms).peekable();
@@ -190,15 +235,16 @@ impl Archive {
                         sampler.push(at, value)
                     }
                 };
-                self.keeper.decode(place, buffer, push)?;
+                self.keeper.decode(place, buffer, push).map_err(at(place))?;
                 continue;
             }
             // Blocks that overlap hold samples that belong between one another.
             let mut samples = Vec::new();
-            self.keeper.decode(place, buffer, |at, value| samples.push((at, value)))?;
+            self.keeper.decode(place, buffer, |unix_ms, value| samples.push((unix_ms, value))).map_err(at(place))?;
             while let Some(next) = places.next_if(|next| next.from_ms <= end_ms) {
                 end_ms = end_ms.max(next.to_ms);
-                self.keeper.decode(next, buffer, |at, value| samples.push((at, value)))?;
+                let push = |unix_ms, value| samples.push((unix_ms, value));
+                self.keeper.decode(next, buffer, push).map_err(at(next))?;
             }
             samples.sort_by_key(|(at, _)| *at);
             samples.iter().filter(|(at, _)| !deleted(*at)).for_each(|(at, value)| sampler.push(*at, *value));
@@ -221,14 +267,64 @@ impl Stored {
 }
 
 impl Keeper {
+    fn is_full(&self) -> bool {
+        self.bytes > MAX_CHUNK_BYTES
+    }
+
+    /// Returns where it is.
+    fn keep(&mut self, chunk: Vec<u8>) -> u64 {
+        self.bytes += chunk.len() + size_of::<Place>() + size_of::<Vec<u8>>();
+        self.chunks.push(chunk);
+        (self.chunks.len() as u64 - 1) | IN_MEMORY
+    }
+
     fn decode(&self, place: &Place, buffer: &mut Vec<u8>, each: impl FnMut(i64, f64)) -> Result<(), SourceError> {
-        match self {
+        if place.at & IN_MEMORY != 0 {
             // It was written here.
-            Keeper::Memory(chunks) => xor::decode(&chunks[place.at as usize], each).map_err(|_| SourceError::decoder()),
-            Keeper::Files(segments) => {
-                segments.read(place.at, buffer)?;
-                xor::decode(buffer, each).map_err(|broken| segments.broken(place.at, &broken.to_string()))
-            }
+            return xor::decode(&self.chunks[(place.at ^ IN_MEMORY) as usize], each)
+                .map_err(|_| SourceError::decoder());
         }
+        self.files.read(place.at, buffer)?;
+        xor::decode(buffer, each).map_err(|broken| self.files.broken(place.at, &broken.to_string()))
+    }
+}
+
+impl Packer {
+    /// `false` if the sample is not later than the one before, and so is left out.
+    fn push(&mut self, keeper: &mut Keeper, unix_ms: i64, value: f64) -> bool {
+        if self.last_ms.is_some_and(|last_ms| unix_ms <= last_ms) {
+            return false;
+        }
+        if self.encoder.is_empty() {
+            self.from_ms = unix_ms;
+        }
+        self.encoder.push(unix_ms, value);
+        self.last_ms = Some(unix_ms);
+        if self.encoder.samples() == CHUNK_SAMPLES {
+            self.flush(keeper);
+        }
+        true
+    }
+
+    /// The same, but a sample that is not later begins another chunk.
+    fn push_anyhow(&mut self, keeper: &mut Keeper, unix_ms: i64, value: f64) {
+        if !self.push(keeper, unix_ms, value) {
+            self.flush(keeper);
+            self.last_ms = None;
+            self.push(keeper, unix_ms, value);
+        }
+    }
+
+    fn flush(&mut self, keeper: &mut Keeper) {
+        if let Some(to_ms) = self.last_ms.filter(|_| !self.encoder.is_empty()) {
+            let at = keeper.keep(self.encoder.finish());
+            self.places.push(Place { from_ms: self.from_ms, to_ms, at });
+        }
+    }
+
+    /// All of it.
+    fn finish(mut self, keeper: &mut Keeper) -> Vec<Place> {
+        self.flush(keeper);
+        self.places
     }
 }

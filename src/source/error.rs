@@ -48,6 +48,12 @@ pub enum SourceError {
     Exposition(String),
     #[error("more than {limit} series in one answer; raise max_series or drop labels")]
     TooManySeries { limit: usize },
+    /// Native histograms, where classic ones with buckets are needed. The selectors.
+    #[error(
+        "{0}: this is a native histogram only, and slowburn reads classic buckets; have it scraped as both \
+         (always_scrape_classic_histograms: true, or scrape_classic_histograms before Prometheus 3)"
+    )]
+    Native(String),
     /// A file that is damaged, cut off, or something else than it should be. `place` is a line or a byte.
     #[error("{file} is broken at {place}: {why}")]
     File { file: String, place: String, why: String },
@@ -92,6 +98,7 @@ impl SourceError {
             SourceError::ContentType(_) => "content_type",
             SourceError::Exposition(_) => "exposition",
             SourceError::TooManySeries { .. } => "too_many_series",
+            SourceError::Native(_) => "native_histogram",
             SourceError::File { .. } => "file",
             SourceError::AllTargets(_) => "all_targets",
         }

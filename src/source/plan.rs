@@ -12,6 +12,11 @@ use crate::config::selector::{LabelMatcher, MatchOp, Selector};
 use crate::engine::histogram::Labels;
 use crate::engine::sli::SloSpec;
 
+use super::error::SourceError;
+
+/// An error repeats so many selectors.
+const MAX_NAMED: usize = 3;
+
 /// All that has to be asked of a source.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -19,6 +24,8 @@ pub struct Plan {
     pub requests: Vec<MetricRequest>,
     /// The latency budget of each SLO in seconds.
     pub(super) budgets_s: Vec<f64>,
+    /// The selector of each SLO, as it was written.
+    selectors: Vec<String>,
 }
 
 /// One metric and the SLOs that are measured by it.
@@ -58,7 +65,19 @@ impl Plan {
         }
         let requests =
             by_metric.into_iter().map(|(metric, slos)| MetricRequest::new(metric, slos, selectors)).collect();
-        Self { requests, budgets_s: slos.iter().map(|slo| slo.budget_s).collect() }
+        let selectors = slos.iter().map(|slo| slo.selector.clone()).collect();
+        Self { requests, budgets_s: slos.iter().map(|slo| slo.budget_s).collect(), selectors }
+    }
+
+    /// The error for SLOs that find native histograms and nothing else, if there are any.
+    pub(super) fn only_native(&self, slos: impl IntoIterator<Item = usize>) -> Result<(), SourceError> {
+        let mut selectors: Vec<&str> = slos.into_iter().map(|slo| &*self.selectors[slo]).collect();
+        selectors.sort_unstable();
+        selectors.dedup();
+        let more = selectors.len().saturating_sub(MAX_NAMED);
+        selectors.truncate(MAX_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        if selectors.is_empty() { Ok(()) } else { Err(SourceError::Native(selectors.join(", ") + &more)) }
     }
 
     /// The position of the request for a metric's base name.

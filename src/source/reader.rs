@@ -10,7 +10,7 @@ use flate2::read::MultiGzDecoder;
 use crate::config::{self, Config};
 use crate::engine::time::{Duration, Timestamp};
 
-use super::archive::{Archive, text, tsdb};
+use super::archive::{Archive, Break, text, tsdb};
 use super::error::SourceError;
 use super::history::{Detail, History};
 use super::plan::Plan;
@@ -56,7 +56,8 @@ enum ReadingKind {
         archive: Arc<Archive>,
         detail: Detail,
         slots: usize,
-        told: bool,
+        /// Nothing is read from here on; it is told once what was read before is handed over.
+        broken: Option<Break>,
     },
     /// `None` once it is at its end or broken; the slice that was read ahead waits for the gap before it to be passed.
     Recording {
@@ -102,7 +103,8 @@ impl Reader {
             Kind::Source(prometheus) => ReadingKind::Source(Slices::new(prometheus, from, to, step, detail, deadline)),
             Kind::Archive(archive) => {
                 let slots = archive.slots_per_slice(detail);
-                ReadingKind::Archive { archive: Arc::from(archive), detail, slots, told: false }
+                let broken = archive.broken.clone();
+                ReadingKind::Archive { archive: Arc::from(archive), detail, slots, broken }
             }
             Kind::Recording(reader) => ReadingKind::Recording { reader: Some(reader), waiting: None },
         };
@@ -121,16 +123,27 @@ impl Reading {
     }
 
     async fn next_of_archive(&mut self) -> Option<Result<History, SourceError>> {
-        let ReadingKind::Archive { archive, detail, slots, told } = &mut self.kind else { return None };
-        if self.next > self.to {
-            // What was read is replayed; only then it is told where reading ended.
-            return archive.broken.clone().filter(|_| !std::mem::replace(told, true)).map(Err);
+        let ReadingKind::Archive { archive, detail, slots, broken } = &mut self.kind else { return None };
+        loop {
+            let last = broken.as_ref().map_or(self.to, |broken| self.to.min(before(broken.unix_ms, self.step)));
+            if self.next > last {
+                // Once, and nothing after it.
+                self.next = self.next.max(self.to + self.step);
+                return broken.take().map(|broken| Err(broken.error));
+            }
+            let end = (self.next + Duration::from_ms(self.step.ms() * (*slots as i64 - 1))).min(last);
+            let (archive, from, step, detail) = (Arc::clone(archive), self.next, self.step, *detail);
+            let read = tokio::task::spawn_blocking(move || archive.history(from, end, step, detail)).await;
+            match read {
+                Ok(Ok(history)) => {
+                    self.next = end + step;
+                    return Some(Ok(history));
+                }
+                // A shorter slice ends before it.
+                Ok(Err(found)) => *broken = Some(found),
+                Err(_panicked) => *broken = Some(Break { unix_ms: i64::MIN, error: SourceError::decoder() }),
+            }
         }
-        let end = (self.next + Duration::from_ms(self.step.ms() * (*slots as i64 - 1))).min(self.to);
-        let (archive, from, step, detail) = (Arc::clone(archive), self.next, self.step, *detail);
-        self.next = end + step;
-        let read = tokio::task::spawn_blocking(move || archive.history(from, end, step, detail)).await;
-        Some(read.unwrap_or_else(|_panicked| Err(SourceError::decoder())))
     }
 
     async fn next_of_recording(&mut self) -> Option<Result<History, SourceError>> {
@@ -168,6 +181,11 @@ impl Reading {
     }
 }
 
+/// The last slot before `unix_ms`.
+fn before(unix_ms: i64, step: Duration) -> Timestamp {
+    Timestamp::from_unix_ms(unix_ms.saturating_sub(1)).align_down(step)
+}
+
 fn open_file(path: &Path, config: &Config, plan: Arc<Plan>) -> Result<Kind, SourceError> {
     let unreadable = |error: std::io::Error| SourceError::File {
         file: path.display().to_string(),
@@ -181,7 +199,7 @@ fn open_file(path: &Path, config: &Config, plan: Arc<Plan>) -> Result<Kind, Sour
         input = BufReader::with_capacity(BUFFER_BYTES, unpacked);
     }
     if !input.fill_buf().map_err(unreadable)?.starts_with(MAGIC) {
-        return Ok(Kind::Archive(Box::new(text::read(path, input, plan))));
+        return Ok(Kind::Archive(Box::new(text::read(path, input, plan)?)));
     }
     input.consume(MAGIC.len());
     let reader = recording::Reader::new(path, Box::new(input), config, plan)?;

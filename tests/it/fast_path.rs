@@ -39,19 +39,19 @@ struct TimeSeries {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Label {
+pub struct Label {
     #[prost(string, tag = "1")]
-    name: String,
+    pub name: String,
     #[prost(string, tag = "2")]
-    value: String,
+    pub value: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-struct Sample {
+pub struct Sample {
     #[prost(double, tag = "1")]
-    value: f64,
+    pub value: f64,
     #[prost(int64, tag = "2")]
-    unix_ms: i64,
+    pub unix_ms: i64,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +148,8 @@ fn add(seed: u64, series: Series, out: &mut Vec<(Vec<Label>, Sample)>) {
     }
 }
 
-async fn write(url: &str, samples: &[(Vec<Label>, Sample)]) {
+/// Writes samples as Prometheus' remote write does, in the order of time.
+pub async fn write(url: &str, samples: &[(Vec<Label>, Sample)]) {
     let client = slowburn::http::client(&HttpClient::default()).unwrap();
     for batch in samples.chunks(BATCH) {
         let series = batch.iter().map(|(labels, sample)| TimeSeries { labels: labels.clone(), samples: vec![*sample] });

@@ -21,7 +21,7 @@ use crate::real::Prometheus;
 use crate::source::SLOT;
 use crate::source_real::{DEADLINE, SPAN, openmetrics};
 
-fn text(url: &str) -> String {
+pub fn text(url: &str) -> String {
     format!(
         "
 source: {{prometheus: {{url: '{url}', delay: 2s}}}}
@@ -44,7 +44,7 @@ journeys:
     )
 }
 
-fn config(url: &str) -> Config {
+pub fn config(url: &str) -> Config {
     let texts = BTreeMap::from([("slowburn.yml".to_owned(), text(url))]);
     match config::load_texts("slowburn.yml", &texts, &|_| None) {
         Ok(loaded) => loaded.config,
@@ -52,7 +52,7 @@ fn config(url: &str) -> Config {
     }
 }
 
-async fn document(config: &Config, origin: &Origin) -> String {
+pub async fn document(config: &Config, origin: &Origin) -> String {
     let reader = Reader::open(config, origin).unwrap().unwrap();
     let replayed = replay_from(config, reader, SLOT, SLOT + SPAN, |_| true).await.unwrap();
     assert!(replayed.broken.is_none(), "{:?}", replayed.broken);

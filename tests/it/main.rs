@@ -35,4 +35,5 @@ mod store;
 mod systemd;
 mod templates;
 mod tidy;
+mod wal;
 mod windows;

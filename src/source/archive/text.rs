@@ -12,48 +12,37 @@ use crate::engine::histogram::Labels;
 use crate::source::error::SourceError;
 use crate::source::exposition::{Format, MAX_LINE_BYTES, Reader};
 use crate::source::plan::Plan;
-use crate::source::xor::{Encoder, STALE_BITS};
+use crate::source::xor::STALE_BITS;
 
-use super::{Archive, Keeper, MAX_SERIES, Place, Stored};
+use super::{Archive, MAX_CHUNK_BYTES, MAX_SERIES, Packer, Stored};
 
-/// What the chunks of a text may take in memory, in bytes.
-const MAX_BYTES: usize = 1 << 30;
-/// A chunk's samples: one more a sample of the slice's edge is read in vain.
-const CHUNK_SAMPLES: u16 = 480;
 /// Timestamps from here on are milliseconds: as seconds they would be in the year 5138.
 const MILLISECONDS_FROM: f64 = 1e11;
 const SUFFIX: &str = "_bucket";
 
-/// Reads all of `input`. A text that breaks off yields what stood before; [`Archive::broken`] says where.
-pub(in crate::source) fn read(path: &Path, input: impl BufRead, plan: Arc<Plan>) -> Archive {
-    let mut reading = Reading {
-        archive: Archive::new(plan, Keeper::Memory(Vec::new())),
-        chunks: Vec::new(),
-        bytes: 0,
-        prefix: String::new(),
-        open: None,
-        in_seconds: false,
-        left_out: false,
-    };
-    let broken = reading.all(input).map_err(|(line, why)| {
-        let (file, place) = (path.display().to_string(), format!("line {line}"));
-        SourceError::File { file, place, why }
-    });
+/// Reads all of `input`. A text that breaks off yields what stood before; [`Archive::broken`] says where. One that holds
+/// native histograms instead of buckets is an error.
+pub(in crate::source) fn read(path: &Path, input: impl BufRead, plan: Arc<Plan>) -> Result<Archive, SourceError> {
+    let mut reading =
+        Reading { archive: Archive::new(plan), prefix: String::new(), open: None, in_seconds: false, left_out: false };
+    let read = reading.all(input);
     reading.close();
-    let Reading { mut archive, chunks, left_out, .. } = reading;
+    let Reading { mut archive, left_out, .. } = reading;
+    if let Err((line, why)) = read {
+        let (file, place) = (path.display().to_string(), format!("line {line}"));
+        // The series before it are whole, whatever time it is about.
+        archive.breaks(i64::MAX, SourceError::File { file, place, why });
+    }
     if left_out {
         archive.warnings.push(format!("more than {MAX_SERIES} series of a metric; those beyond are left out"));
     }
-    archive.keeper = Keeper::Memory(chunks);
-    archive.broken = broken.err();
     archive.sort();
-    archive
+    archive.refuse_native()?;
+    Ok(archive)
 }
 
 struct Reading {
     archive: Archive,
-    chunks: Vec<Vec<u8>>,
-    bytes: usize,
     /// The name and labels of the line before, with the blank behind them.
     prefix: String,
     /// Its series, if the plan asks for it.
@@ -67,9 +56,7 @@ struct Open {
     request: usize,
     labels: Labels,
     le: String,
-    from_ms: i64,
-    encoder: Encoder,
-    last_ms: i64,
+    packer: Packer,
 }
 
 type Broken = (usize, String);
@@ -107,7 +94,11 @@ impl Reading {
             self.close();
             let end = series_end(text).ok_or("expected a series, a value and a timestamp")?;
             self.prefix = text[..end].to_owned();
-            self.open = self.series(end)?;
+            self.open = self.series(end, text[end..].starts_with('{'))?;
+        }
+        if text[self.prefix.len()..].starts_with('{') {
+            // A native histogram: `{count:5, sum:1.5, (0.5,1]:5}`.
+            return Ok(());
         }
         let mut words = text[self.prefix.len()..].split_ascii_whitespace();
         let (value, at) = (words.next().and_then(number), words.next().and_then(number));
@@ -123,7 +114,7 @@ impl Reading {
     }
 
     /// What the prefix, which ends before `end`, names; `None` if nobody asks for it.
-    fn series(&self, end: usize) -> Result<Option<Open>, String> {
+    fn series(&mut self, end: usize, is_native: bool) -> Result<Option<Open>, String> {
         let mut series = self.prefix[..end].trim_end().to_owned();
         // The older dump has the name among the labels.
         if let Some(rest) = series.strip_prefix("{__name__=\"")
@@ -136,50 +127,39 @@ impl Reading {
         let sample = sample
             .ok_or("expected a series")?
             .map_err(|error| format!("column {}: expected {}, found {}", error.column, error.expected, error.found))?;
-        let request = sample.name.strip_suffix(SUFFIX).and_then(|metric| self.archive.plan.position(metric));
-        let Some(request) = request else { return Ok(None) };
+        let metric = if is_native { Some(&*sample.name) } else { sample.name.strip_suffix(SUFFIX) };
+        let Some(request) = metric.and_then(|metric| self.archive.plan.position(metric)) else { return Ok(None) };
         let mut labels: Labels =
             sample.labels.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
         let le = labels.remove("le").unwrap_or_default();
-        let asked = !self.archive.plan.requests[request].assign(&labels).is_empty();
-        let (from_ms, last_ms, encoder) = (0, i64::MIN, Encoder::default());
-        Ok(asked.then_some(Open { request, labels, le, from_ms, encoder, last_ms }))
+        let slos = self.archive.plan.requests[request].assign(&labels);
+        if is_native {
+            self.archive.native.extend(slos);
+            return Ok(None);
+        }
+        Ok((!slos.is_empty()).then(|| Open { request, labels, le, packer: Packer::default() }))
     }
 
     fn sample(&mut self, unix_ms: i64, value: f64) -> Result<(), String> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        if unix_ms <= open.last_ms {
-            return Err(format!("{unix_ms} ms is not later than the sample before it"));
-        }
-        if open.encoder.is_empty() {
-            open.from_ms = unix_ms;
-        }
         // No count is NaN: it is how a stale marker is written.
         let value = if value.is_nan() { f64::from_bits(STALE_BITS) } else { value };
-        open.encoder.push(unix_ms, value);
-        open.last_ms = unix_ms;
-        if open.encoder.samples() == CHUNK_SAMPLES {
-            self.keep();
+        let keeper = &mut self.archive.keeper;
+        if !open.packer.push(keeper, unix_ms, value) {
+            return Err(format!("{unix_ms} ms is not later than the sample before it"));
         }
-        if self.bytes > MAX_BYTES {
-            return Err(format!("its samples take more than {} MB; make a recording of it", MAX_BYTES >> 20));
+        if keeper.is_full() {
+            return Err(format!("its samples take more than {} MB; make a recording of it", MAX_CHUNK_BYTES >> 20));
         }
         Ok(())
     }
 
-    fn keep(&mut self) {
-        let Some(open) = self.open.as_mut().filter(|open| !open.encoder.is_empty()) else { return };
-        let (at, chunk) = (self.chunks.len() as u64, open.encoder.finish());
-        self.bytes += chunk.len() + size_of::<Place>() + size_of::<Vec<u8>>();
-        self.chunks.push(chunk);
-        let places = vec![Place { from_ms: open.from_ms, to_ms: open.last_ms, at }];
-        let stored = Stored::new(open.le.clone(), places, Vec::new());
-        self.left_out |= !self.archive.add(open.request, open.labels.clone(), stored);
-    }
-
     fn close(&mut self) {
-        self.keep();
-        self.open = None;
+        let Some(Open { request, labels, le, packer }) = self.open.take() else { return };
+        let places = packer.finish(&mut self.archive.keeper);
+        if !places.is_empty() {
+            self.left_out |= !self.archive.add(request, labels, Stored::new(le, places, Vec::new()));
+        }
     }
 }
 
@@ -234,7 +214,7 @@ mod tests {
 
     fn archive(text: &str) -> Archive {
         let plan = plan(&[(selector("m", &[("layer", MatchOp::Equal, "edge")]), 0.1)]);
-        read(Path::new("t.om"), text.as_bytes(), Arc::new(plan))
+        read(Path::new("t.om"), text.as_bytes(), Arc::new(plan)).unwrap()
     }
 
     fn history(archive: &Archive) -> History {
@@ -245,7 +225,7 @@ mod tests {
     #[test]
     fn every_way_to_write_it_says_the_same() {
         let first = archive(&(openmetrics() + "# EOF\n"));
-        assert_eq!(first.broken, None);
+        assert!(first.broken.is_none());
         let expected = history(&first);
         assert_eq!((expected.series.len(), &expected.series[0].bounds[..]), (2, &[0.1, f64::INFINITY][..]));
         assert_eq!(&expected.series[0].counts[38..], [570.0, 1140.0, 600.0, 1200.0]);
@@ -260,7 +240,7 @@ mod tests {
             )
         });
         let other = archive(&dump);
-        assert_eq!(other.broken, None);
+        assert!(other.broken.is_none());
         let from = Timestamp::from_unix_s(1_000_000_000);
         let found = other.history(from, from + Duration::from_secs(600), Duration::from_secs(30), Detail::Buckets);
         let bits = |history: &History| -> Vec<Vec<u64>> {
@@ -272,11 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn native_histograms_are_refused_unless_there_are_buckets_too() {
+        let native = "m{layer=\"edge\"} {count:5, sum:1.5, (0.5,1]:5} 1\nm{layer=\"edge\"} {count:6, sum:1.5} 2\n";
+        let plan = Arc::new(plan(&[(selector("m", &[("layer", MatchOp::Equal, "edge")]), 0.1)]));
+        let refused = read(Path::new("t.om"), native.as_bytes(), Arc::clone(&plan)).map(drop);
+        assert_eq!(refused.map_err(|error| error.kind()), Err("native_histogram"));
+        let both = native.to_owned() + &openmetrics() + "# EOF\n";
+        assert_eq!(history(&archive(&both)).series.len(), 2);
+        let other = native.replace("edge", "cache") + "# EOF\n";
+        assert!(archive(&other).span.is_none());
+    }
+
+    #[test]
     fn what_breaks_off_is_told_and_what_came_before_is_there() {
         let whole = openmetrics() + "# EOF\n";
         let check = |text: &str, place: &str, why: &str| {
             let archive = archive(text);
-            let Some(SourceError::File { file, place: at, why: said }) = &archive.broken else { panic!("{text}") };
+            let error = archive.broken.as_ref().map(|broken| &broken.error);
+            let Some(SourceError::File { file, place: at, why: said }) = error else { panic!("{text}") };
             assert_eq!((file.as_str(), at.as_str()), ("t.om", place), "{said}");
             assert!(said.contains(why), "{said}");
             archive

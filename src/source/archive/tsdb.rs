@@ -1,10 +1,15 @@
-//! A Prometheus data or snapshot directory, read without a server: the blocks, their deletions, and blocks that
-//! overlap. The newest hours, which lie in the write-ahead log until they become a block, are not read, and that is
-//! told.
+//! A Prometheus data or snapshot directory, read without a server: the blocks, their deletions, blocks that overlap, and
+//! the write-ahead log, which holds the hours that are in no block yet. The server may be running meanwhile.
 //!
-//! Source: Prometheus' `tsdb/docs/format`: `index.md`, `chunks.md`, `tombstones.md`.
+//! Source: Prometheus' `tsdb/docs/format`: `index.md`, `chunks.md`, `tombstones.md`, `wal.md`.
+
+mod head;
 
 mod index;
+
+mod record;
+
+mod wal;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,12 +20,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::engine::histogram::Labels;
-use crate::engine::time::Timestamp;
 use crate::source::error::SourceError;
-use crate::source::plan::Plan;
+use crate::source::plan::{MetricRequest, Plan};
 
 use self::index::{Cursor, Index};
-use super::{Archive, Keeper, MAX_SERIES, Place, Stored};
+use self::wal::Log;
+use super::{Archive, IN_MEMORY, MAX_SERIES, Place, Stored};
 
 const CHUNKS_MAGIC: u32 = 0x85bd_40dd;
 const TOMBSTONES_MAGIC: u32 = 0x0130_ba30;
@@ -30,11 +35,17 @@ const CHUNK_HEAD_BYTES: usize = 6;
 const READ_BYTES: usize = 1024;
 const MAX_CHUNK_BYTES: usize = 1 << 20;
 const XOR: u8 = 1;
+/// The encodings of native histograms, of whole counts and of broken ones.
+const NATIVE: [u8; 2] = [2, 3];
+/// How often the blocks are listed anew, because a running server compacted one of them meanwhile.
+const ATTEMPTS: usize = 5;
+/// What a block says that it was made of, if there may be newer samples in the write-ahead log than its newest.
+const NOT_IN_ORDER: [&str; 2] = ["from-out-of-order", "from-stale-series"];
 /// A chunk's place holds the segment above these bits and the offset in it below.
 const OFFSET_BITS: u32 = 32;
 
 /// The files that hold the chunks of all blocks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Segments {
     files: Vec<(PathBuf, File)>,
 }
@@ -43,6 +54,8 @@ pub(super) struct Segments {
 #[serde(rename_all = "camelCase")]
 struct Meta {
     ulid: String,
+    min_time: i64,
+    /// Not included.
     max_time: i64,
     #[serde(default)]
     compaction: Compaction,
@@ -52,6 +65,8 @@ struct Meta {
 struct Compaction {
     #[serde(default)]
     parents: Vec<Parent>,
+    #[serde(default)]
+    hints: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -59,49 +74,55 @@ struct Parent {
     ulid: String,
 }
 
-/// Finds all that `plan` asks for in the blocks of `folder`.
+/// Finds all that `plan` asks for in `folder`.
 pub(in crate::source) fn open(folder: &Path, plan: Arc<Plan>) -> Result<Archive, SourceError> {
+    // Before the blocks: what a running server moves into one meanwhile is seen twice, which does no harm.
+    let (log, late) = (Log::open(&folder.join("wal"))?, Log::open(&folder.join("wbl"))?);
+    let mut attempt = 1;
+    let (mut archive, oldest_ms) = loop {
+        match read_blocks(folder, &plan, log.is_empty())? {
+            Some(read) => break read,
+            None if attempt == ATTEMPTS => {
+                return Err(fault(folder, "its blocks", "they vanish while they are read; read a snapshot instead"));
+            }
+            None => attempt += 1,
+        }
+    };
+    head::read(log, late, oldest_ms, &mut archive);
+    archive.sort();
+    archive.refuse_native()?;
+    Ok(archive)
+}
+
+/// What is in the blocks, and where that which is not begins; `None` if a block vanished meanwhile.
+fn read_blocks(folder: &Path, plan: &Arc<Plan>, needed: bool) -> Result<Option<(Archive, i64)>, SourceError> {
     let mut blocks = blocks(folder)?;
-    if blocks.is_empty() {
-        return Err(fault(folder, "its beginning", "there is no block in it; is it a Prometheus data directory?"));
+    if blocks.is_empty() && needed {
+        let why = "there is neither a block nor a write-ahead log in it; is it a Prometheus data directory?";
+        return Err(fault(folder, "its beginning", why));
     }
     // What was compacted into another block may not be gone yet.
     let parents: BTreeSet<String> =
         blocks.iter().flat_map(|(_, meta)| &meta.compaction.parents).map(|parent| parent.ulid.clone()).collect();
     blocks.retain(|(_, meta)| !parents.contains(&meta.ulid));
-    let mut reading = Reading {
-        archive: Archive::new(plan, Keeper::Memory(Vec::new())),
-        segments: Segments { files: Vec::new() },
-        left_out: false,
-        native: false,
-    };
-    for (path, _) in &blocks {
-        reading.block(path)?;
+    let mut reading =
+        Reading { archive: Archive::new(Arc::clone(plan)), segments: Segments::default(), left_out: false };
+    for (path, meta) in &blocks {
+        match reading.block(path) {
+            Ok(()) => {}
+            Err(_) if !path.exists() => return Ok(None),
+            Err(error) => reading.archive.breaks(meta.min_time, error),
+        }
     }
-    let Reading { mut archive, segments, left_out, native } = reading;
+    let Reading { mut archive, segments, left_out } = reading;
     if left_out {
         archive.warnings.push(format!("more than {MAX_SERIES} series of a metric; those beyond are left out"));
     }
-    if native {
-        archive.warnings.push("there are native histograms, which are not read".to_owned());
-    }
-    let newest_ms = blocks.iter().map(|(_, meta)| meta.max_time).max().unwrap_or_default();
-    if has_log(folder) {
-        let newest = Timestamp::from_unix_ms(newest_ms);
-        archive.warnings.push(format!(
-            "the blocks end at {newest}; what came later is in the write-ahead log, which is not read: \
-             take a snapshot (POST /api/v1/admin/tsdb/snapshot) to have it in a block"
-        ));
-    }
-    archive.keeper = Keeper::Files(segments);
-    archive.sort();
-    Ok(archive)
-}
-
-/// Whether there are samples that are in no block.
-fn has_log(folder: &Path) -> bool {
-    let any = |name: &str| fs::read_dir(folder.join(name)).is_ok_and(|mut files| files.next().is_some());
-    any("wal") || any("chunks_head")
+    archive.keeper.files = segments;
+    let in_order =
+        blocks.iter().filter(|(_, meta)| !meta.compaction.hints.iter().any(|hint| NOT_IN_ORDER.contains(&&**hint)));
+    let oldest_ms = in_order.map(|(_, meta)| meta.max_time).max().unwrap_or(i64::MIN);
+    Ok(Some((archive, oldest_ms)))
 }
 
 /// The blocks, by name, which is by time of making.
@@ -124,7 +145,6 @@ struct Reading {
     archive: Archive,
     segments: Segments,
     left_out: bool,
-    native: bool,
 }
 
 impl Reading {
@@ -135,6 +155,7 @@ impl Reading {
         let index = Index::open(&path.join("index"))?;
         let plan = Arc::clone(&self.archive.plan);
         for (request, metric) in plan.requests.iter().enumerate() {
+            self.find_native(&index, metric, first_segment)?;
             for id in index.series_of(&format!("{}_bucket", metric.metric))? {
                 let (labels, chunks) = index.series(id)?;
                 let mut labels: Labels = labels.into_iter().collect();
@@ -143,17 +164,33 @@ impl Reading {
                 if metric.assign(&labels).is_empty() {
                     continue;
                 }
-                let place = |(from_ms, to_ms, at): (i64, i64, u64)| Place {
-                    from_ms,
-                    to_ms,
-                    at: at + (first_segment << OFFSET_BITS),
+                let place = |(from_ms, to_ms, at): (i64, i64, u64)| {
+                    let at = at.checked_add(first_segment << OFFSET_BITS).filter(|at| *at < IN_MEMORY)?;
+                    Some(Place { from_ms, to_ms, at })
                 };
-                let places: Vec<Place> = chunks.into_iter().map(place).collect();
-                // The chunks of a series are of one kind, or it changed in mid-block: each says so when it is read.
-                self.native |= self.segments.is_native(places.first())?;
+                let places: Option<Vec<Place>> = chunks.into_iter().map(place).collect();
+                let places = places.ok_or_else(|| fault(path, "its index", "a chunk is in no file"))?;
                 let of_series = deleted.iter().filter(|(series, ..)| *series == u64::from(id));
                 let deleted = of_series.map(|(_, from_ms, to_ms)| (*from_ms, *to_ms)).collect();
                 self.left_out |= !self.archive.add(request, labels, Stored::new(le, places, deleted));
+            }
+        }
+        Ok(())
+    }
+
+    /// Native histograms have the metric's own name.
+    fn find_native(&mut self, index: &Index, metric: &MetricRequest, first_segment: u64) -> Result<(), SourceError> {
+        for id in index.series_of(&metric.metric)? {
+            let (labels, chunks) = index.series(id)?;
+            let mut labels: Labels = labels.into_iter().collect();
+            labels.remove("__name__");
+            let slos = metric.assign(&labels);
+            if let Some((_, _, at)) = chunks.last().filter(|_| !slos.is_empty()) {
+                let (_, encoding, _) =
+                    self.segments.head(at.wrapping_add(first_segment << OFFSET_BITS), &mut Vec::new())?;
+                if NATIVE.contains(&encoding) {
+                    self.archive.native.extend(slos);
+                }
             }
         }
         Ok(())
@@ -200,12 +237,6 @@ impl Segments {
         Ok(())
     }
 
-    fn is_native(&self, place: Option<&Place>) -> Result<bool, SourceError> {
-        let Some(place) = place else { return Ok(false) };
-        let (_, encoding, _) = self.head(place.at, &mut Vec::new())?;
-        Ok(encoding != XOR)
-    }
-
     /// Puts the chunk's bytes into `buffer`; none if it holds no floats.
     pub fn read(&self, at: u64, buffer: &mut Vec<u8>) -> Result<(), SourceError> {
         let (start, encoding, length) = self.head(at, buffer)?;
@@ -220,10 +251,18 @@ impl Segments {
         }
         buffer.truncate(start + length);
         buffer.drain(..start);
-        if encoding != XOR {
-            // An empty chunk of floats.
-            buffer.clear();
-            buffer.extend([0, 0]);
+        match encoding {
+            XOR => {}
+            // An empty chunk of floats: a series may be both, one after the other.
+            encoding if NATIVE.contains(&encoding) => {
+                buffer.clear();
+                buffer.extend([0, 0]);
+            }
+            encoding => {
+                let why =
+                    format!("chunks in encoding {encoding}, of a newer Prometheus, are not read; use its remote read");
+                return Err(self.broken(at, &why));
+            }
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Questions about histograms rather than about their values: how often they are scraped, how far back they reach.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::clock::Deadline;
@@ -12,6 +12,7 @@ use crate::source::probe::Probe;
 use crate::source::series::Warnings;
 
 use super::answer::{self, MatrixRow, Notes, Shape, VectorRow};
+use super::survey::Survey;
 use super::{Prometheus, seconds};
 
 const TOTALS: &str = "le=\"+Inf\"";
@@ -100,6 +101,26 @@ impl Prometheus {
         ];
         let plan = Arc::clone(&self.plan);
         self.ask("query_range", form, deadline, move |body| read_earliest(body, &plan.requests[index])).await
+    }
+
+    /// Refuses a source that has native histograms at `at`, and no buckets in the range of the surveys, for an SLO. A
+    /// server that does not answer this is believed to have none.
+    pub(super) async fn refuse_native(
+        &self,
+        surveys: &[Arc<Survey>],
+        at: Timestamp,
+        deadline: Deadline,
+    ) -> Result<(), SourceError> {
+        let mut only = Vec::new();
+        for (index, (request, survey)) in self.plan.requests.iter().zip(surveys).enumerate() {
+            let found: BTreeSet<usize> = survey.series.keys().flat_map(|labels| request.assign(labels)).collect();
+            if request.slos.iter().all(|slo| found.contains(slo)) {
+                continue;
+            }
+            let native = self.native(index, at, deadline).await.unwrap_or_default();
+            only.extend(native.into_iter().filter(|slo| !found.contains(slo)));
+        }
+        self.plan.only_native(only)
     }
 
     /// The SLOs whose selector finds native histograms.

@@ -73,6 +73,7 @@ impl Slices {
             let deadline = Deadline::after(self.deadline);
             // Once for all slices: where bounds come or go, the slices that it concerns show it.
             self.surveys = self.prometheus.surveys(self.next, self.to, deadline).await?;
+            self.prometheus.refuse_native(&self.surveys, self.to, deadline).await?;
             let columns = columns(&self.surveys, self.detail);
             let as_chunks = (SLICE_BYTES / size_of::<f64>() / columns.max(1)).clamp(1, MAX_SLOTS_OF_CHUNKS);
             let by_query = slots_per_slice(columns, SLICE_BYTES);
