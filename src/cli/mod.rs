@@ -15,6 +15,7 @@ pub mod run;
 pub mod schema;
 pub mod silence;
 pub mod status;
+pub mod test;
 pub mod when;
 
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ pub enum Command {
     Replay(replay::Replay),
     /// Write a stretch of history to a file, for 'slowburn replay --recording'
     Record(record::Record),
+    /// Try rules on made-up series: exit 1 if what they lead to is not what is expected
+    Test(test::Test),
     /// Everything on one machine with nothing to install: simulated layers, real alerting, nothing sent
     Demo(demo::Demo),
     /// Hand the rules to others: 'slowburn rules export' writes them for Prometheus
@@ -62,7 +65,7 @@ pub enum Command {
     /// Send receivers a test notification, marked as one, and show what they answer
     NotifyTest(notify_test::NotifyTest),
     /// Print the JSON Schema of the configuration, for editors
-    Schema,
+    Schema(schema::Schema),
 }
 
 /// Runs the command. An error is one that kept it from its work (exit code 2).
@@ -73,12 +76,13 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Route(args) => route::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Record(args) => record::run(args),
+        Command::Test(args) => test::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Rules(rules_export::Rules::Export(args)) => rules_export::run(args),
         Command::Status(args) => status::run(args),
         Command::Silence(args) => silence::run(args),
         Command::NotifyTest(args) => notify_test::run(args),
-        Command::Schema => schema::run(),
+        Command::Schema(args) => schema::run(args),
     }
 }
 

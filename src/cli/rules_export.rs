@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config;
+use crate::config::exported::{alert_name, labels};
 use crate::config::promql::Query;
 use crate::config::selector::Selector;
 use crate::engine::Spec;
@@ -115,7 +116,9 @@ impl Yaml {
         if !rule.clear_after.is_zero() {
             self.line(8, &format!("keep_firing_for: {}", rule.clear_after));
         }
-        self.map("labels", &labels(query.slo, rule, stage));
+        let labels = labels(query.slo, rule, stage);
+        let labels = labels.into_iter().map(|(name, value)| (name, literal(value)));
+        self.map("labels", &labels.collect());
         self.map("annotations", &annotations(query.slo, rule, stage));
     }
 }
@@ -123,17 +126,6 @@ impl Yaml {
 /// A double-quoted YAML scalar: JSON's strings are YAML's.
 fn scalar(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// `fast-burn` becomes `SlowburnFastBurn`.
-fn alert_name(rule: &str) -> String {
-    let mut name = "Slowburn".to_owned();
-    for word in rule.split(|c: char| !c.is_alphanumeric()) {
-        let mut chars = word.chars();
-        name.extend(chars.next().into_iter().flat_map(char::to_uppercase));
-        name.push_str(chars.as_str());
-    }
-    name
 }
 
 fn condition(query: Query, rule: &Rule, stage: Stage) -> String {
@@ -183,18 +175,6 @@ fn notes(slo: &SloSpec, rule: &Rule) -> Vec<String> {
         notes.push(format!("Reads {} of samples at every evaluation: see to the server's retention.", slo.period));
     }
     notes
-}
-
-fn labels<'a>(slo: &'a SloSpec, rule: &Rule, stage: Stage) -> BTreeMap<&'a str, String> {
-    let mut labels: BTreeMap<&str, String> =
-        slo.labels.iter().map(|(name, value)| (name.as_str(), literal(value))).collect();
-    let optional = [("layer", &slo.layer), ("owner", &slo.owner), ("tier", &slo.tier)];
-    labels.extend(optional.into_iter().filter_map(|(name, value)| Some((name, literal(value.as_ref()?)))));
-    labels.insert("journey", literal(&slo.journey));
-    labels.insert("rule", literal(&rule.name));
-    labels.insert("severity", stage.as_str().to_owned());
-    labels.insert("urgency", rule.urgency.as_str().to_owned());
-    labels
 }
 
 fn annotations<'a>(slo: &'a SloSpec, rule: &Rule, stage: Stage) -> BTreeMap<&'a str, String> {

@@ -12,7 +12,7 @@ use super::{Config, raw, yaml};
 use crate::engine::time::Duration;
 
 /// Larger files are refused unread.
-const MAX_FILE_BYTES: usize = 4 << 20;
+pub(super) const MAX_FILE_BYTES: usize = 4 << 20;
 /// All files together.
 const MAX_TOTAL_BYTES: usize = 64 << 20;
 /// More files than this are not a configuration but a pattern gone wrong.

@@ -6,6 +6,8 @@ pub mod error;
 
 pub mod feed;
 
+pub mod made_up;
+
 pub mod plan;
 
 pub mod prometheus;

@@ -25,6 +25,7 @@ mod real;
 mod remote_read;
 mod replay;
 mod route;
+mod rule_test;
 mod same_decisions;
 mod server;
 mod silences;

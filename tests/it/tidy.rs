@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, and what each may use beside itself.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("engine", &[]),
     ("budget", &["engine"]),
     ("template", &["engine"]),
@@ -14,10 +14,24 @@ const ROOMS: [(&str, &[&str]); 10] = [
     ("notify", &["engine", "config", "template", "clock", "telemetry", "http"]),
     ("store", &["engine", "clock", "telemetry", "http"]),
     ("replay", &["engine", "config", "source", "budget", "clock", "telemetry", "http"]),
+    ("rule_test", &["engine", "config", "source"]),
     ("daemon", &["engine", "budget", "config", "source", "notify", "store", "clock", "telemetry", "http"]),
     (
         "cli",
-        &["engine", "budget", "config", "source", "notify", "store", "replay", "daemon", "clock", "telemetry", "http"],
+        &[
+            "engine",
+            "budget",
+            "config",
+            "source",
+            "notify",
+            "store",
+            "replay",
+            "rule_test",
+            "daemon",
+            "clock",
+            "telemetry",
+            "http",
+        ],
     ),
 ];
 

@@ -31,6 +31,8 @@ use super::diagnostic::{Diagnostic, Span};
 use super::files::Files;
 use super::raw;
 
+pub(super) use self::names::{OWN_LABELS, unknown};
+
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 const SHORTEST_INTERVAL: Duration = Duration::from_ms(100);
 const LONGEST_INTERVAL: Duration = Duration::from_hours(1);

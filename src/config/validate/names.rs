@@ -9,7 +9,7 @@ use crate::config::diagnostic::{Diagnostic, Span};
 const MAX_NAME_CHARS: usize = 100;
 
 /// Labels that every alert has; users can neither redefine them nor split by them.
-pub(super) const OWN_LABELS: [&str; 7] = ["stage", "urgency", "journey", "layer", "tier", "owner", "rule"];
+pub(in crate::config) const OWN_LABELS: [&str; 7] = ["stage", "urgency", "journey", "layer", "tier", "owner", "rule"];
 
 /// Names of one kind, each with the place where it was given first.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ fn check(name: &Spanned<String>, what: &str, findings: &mut Findings) {
 }
 
 /// Reports a name that nothing has, with the nearest that something has.
-pub(super) fn unknown<'a>(
+pub(in crate::config) fn unknown<'a>(
     name: &Spanned<String>,
     what: &str,
     known: impl Iterator<Item = &'a str>,
