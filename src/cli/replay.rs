@@ -1,5 +1,7 @@
 //! `slowburn replay`: what would have been sent over a stretch of history. Sends nothing.
 
+mod judging;
+
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::judging::TimeZone;
 use super::{check, when};
 use crate::clock::Clock;
 use crate::config;
@@ -39,6 +42,13 @@ pub struct Replay {
     /// Read this Prometheus data or snapshot directory instead of the source; needs no server
     #[arg(long, value_name = "DIR")]
     tsdb: Option<PathBuf>,
+    /// Score what would have paged against what is known to have happened: YAML or CSV with journey, start and end, and
+    /// a layer and a note where there are
+    #[arg(long, value_name = "FILE")]
+    incidents: Option<PathBuf>,
+    /// Whose night pages are counted in, such as Europe/Berlin
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    time_zone: TimeZone,
     /// How to print what was found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -65,6 +75,7 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     };
     check::show(&loaded.warnings);
     let now = Clock.now();
+    let incidents = judging::read(args.incidents.as_deref(), &loaded.config)?;
     let origin = match (&args.recording, &args.tsdb) {
         (Some(file), _) => Origin::Recording(file.clone()),
         (None, Some(folder)) => Origin::Tsdb(folder.clone()),
@@ -73,6 +84,7 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(&loaded.config, &origin)?.ok_or(ReplayError::NoHistory)?;
     reader.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
     let (from, to) = range(args, &reader, &origin, &loaded.config, now)?;
+    let given = judging::given(incidents.as_ref(), from, to);
     // Opened before the work, so that a path that cannot be written to costs no wait.
     let mut out: Box<dyn Write> = match &args.out {
         Some(path) => {
@@ -83,15 +95,16 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     };
     let runtime = tokio::runtime::Runtime::new()?;
     let bar = progress_bar();
-    let replayed = runtime.block_on(async {
+    let mut replayed = runtime.block_on(async {
         let stop = stop_on_ctrl_c();
-        replay_from(&loaded.config, reader, from, to, |progress| {
+        replay_from(&loaded.config, reader, from, to, &given, |progress| {
             show_progress(&bar, progress);
             !stop.load(Ordering::Relaxed)
         })
         .await
     })?;
     bar.finish_and_clear();
+    replayed.document.judge(args.time_zone.0, incidents.is_some().then_some(&given.known));
     write(&replayed.document, args.format, &mut *out).context("cannot write the result")?;
     match replayed.broken {
         Some(broken) => Err(broken.into()),

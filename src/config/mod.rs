@@ -30,6 +30,7 @@ mod email;
 mod env;
 pub mod exported;
 mod files;
+pub mod incidents;
 mod load;
 mod mask;
 pub mod promql;

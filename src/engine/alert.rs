@@ -59,11 +59,13 @@ struct Watched {
     peak_usage: f64,
 }
 
-/// Records of the alert that ended and of the one that began, where a stage changed.
+/// Records of the alert that ended and of the one that began, where a stage changed, and what was not to be.
 #[derive(Debug, Default)]
 pub struct StageChange {
     pub ended: Option<AlertRecord>,
     pub began: Option<AlertRecord>,
+    /// A stage that held for fewer evaluations than it takes to count.
+    pub gave_up: Option<Stage>,
 }
 
 impl RuleState {
@@ -78,19 +80,21 @@ impl RuleState {
     ) -> (Verdict, StageChange) {
         let Measurement { usage, proven_usage, .. } = *measured;
         let mut watched = self.watched.take().unwrap_or_default();
+        let before = watched.machine;
         let verdict = watched.machine.evaluate(now, rule, Evidence { usage, proven_usage, may_clear });
         watched.peak_usage = watched.peak_usage.max(usage);
         let (stage, breached_at, peak_usage) =
             (watched.machine.stage(), watched.machine.breached_at(), watched.peak_usage);
+        let gave_up = watched.machine.gave_up(&before);
         self.watched = (!watched.machine.is_quiet()).then_some(watched);
         if verdict != Verdict::Changed {
             if let Some(record) = self.standing_mut() {
                 record.evaluations += 1;
                 record.peak_usage = record.peak_usage.max(usage);
             }
-            return (verdict, StageChange::default());
+            return (verdict, StageChange { gave_up, ..StageChange::default() });
         }
-        let mut change = StageChange::default();
+        let mut change = StageChange { gave_up, ..StageChange::default() };
         if let Some(record) = self.standing_mut() {
             record.ended_at = Some(now);
             change.ended = Some(record.clone());

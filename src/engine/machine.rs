@@ -426,6 +426,9 @@ impl Engine {
         if let (false, Some(remembered)) = (was_quiet && state.is_quiet(), &mut self.remembered) {
             remembered.touch_rule(key);
         }
+        if let Some(stage) = change.gave_up {
+            self.held_back.brief((stage, rule.urgency));
+        }
         match verdict {
             Verdict::Quiet => {}
             Verdict::NotConsecutive => self.held_back.not_consecutive += 1,

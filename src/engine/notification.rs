@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::alert::AlertKey;
 use super::histogram::{Labels, place};
 use super::route::Hold;
-use super::rule::{Limit, Stage, Urgency};
+use super::rule::{Level, Limit, Stage, Urgency};
 use super::stable_hash;
 use super::time::{Duration, Timestamp};
 
@@ -48,9 +48,22 @@ pub struct HeldBack {
     pub low_traffic: u64,
     /// Notifications of incidents that come and go: see [`super::flapping`].
     pub flapping: u64,
+    /// Times that a rule came to what would have been a page, for fewer evaluations than its `consecutive` ...
+    pub brief_pages: u64,
+    /// ... and to what would have been a warning or a ticket.
+    pub brief_tickets: u64,
 }
 
 impl HeldBack {
+    /// Counts what would have been told, had a rule not asked for more evaluations in a row.
+    pub fn brief(&mut self, level: Level) {
+        if level == (Stage::Critical, Urgency::Page) {
+            self.brief_pages += 1;
+        } else {
+            self.brief_tickets += 1;
+        }
+    }
+
     /// Counts notifications that would have been made.
     pub fn hold(&mut self, hold: Hold, notifications: u64) {
         *match hold {

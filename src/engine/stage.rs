@@ -78,6 +78,15 @@ impl StageMachine {
         self.warning.streak
     }
 
+    /// The stage that was about to count `before` the last evaluation, and no longer is.
+    pub fn gave_up(&self, before: &Self) -> Option<Stage> {
+        if self.critical.gave_up(&before.critical) {
+            Some(Stage::Critical)
+        } else {
+            self.warning.gave_up(&before.warning).then_some(Stage::Warning)
+        }
+    }
+
     /// Whether nothing is remembered: no stage counts and none is about to.
     pub fn is_quiet(&self) -> bool {
         *self == Self::default()
@@ -118,6 +127,10 @@ impl StageMachine {
 }
 
 impl Holding {
+    fn gave_up(&self, before: &Self) -> bool {
+        before.streak > 0 && !before.counts && self.streak == 0
+    }
+
     /// Returns whether usage is at or over the threshold.
     fn evaluate(&mut self, now: Timestamp, rule: &Rule, threshold: f64, evidence: Evidence) -> bool {
         let over = evidence.usage >= threshold;
@@ -255,6 +268,26 @@ mod tests {
             &rule(1, 0, Duration::ZERO),
             &[(thin, LowTraffic, None), (on(1.5), Changed, critical), (thin, Same, critical)],
         );
+    }
+
+    #[test]
+    fn what_was_too_brief_is_told_apart_by_what_it_would_have_been() {
+        let rule = rule(3, 0, Duration::ZERO);
+        let given_up = |usages: &[f64]| {
+            let mut machine = StageMachine::default();
+            let stages = (0..).zip(usages).filter_map(|(i, usage)| {
+                let before = machine;
+                machine.evaluate(Timestamp::from_unix_s(30 * i), &rule, sure(*usage));
+                machine.gave_up(&before)
+            });
+            stages.collect::<Vec<_>>()
+        };
+        let (warning, critical) = (Stage::Warning, Stage::Critical);
+        assert_eq!(given_up(&[1.0, 1.0, 0.5, 0.9, 0.5, 0.5]), [critical, warning]);
+        // What came to count ended, and was not given up.
+        assert_eq!(given_up(&[1.0, 1.0, 1.0, 0.5]), []);
+        // It stood as a warning, and was about to be more.
+        assert_eq!(given_up(&[0.9, 0.9, 0.9, 1.0, 0.9, 0.5]), [critical]);
     }
 
     proptest! {

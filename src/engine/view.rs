@@ -202,6 +202,14 @@ impl Engine {
         self.slos.iter().map(|slo| (slo.template, &slo.labels, slo.totals()))
     }
 
+    /// Requests in the period up to the newest slot, as far as they were seen, in the order of [`Engine::totals`].
+    pub fn period_events(&self) -> impl Iterator<Item = f64> {
+        self.slos.iter().map(|slo| {
+            let period = self.spec.slos[slo.template].period.in_slots(self.spec.interval);
+            slo.traffic(Age::in_slots(period)).total
+        })
+    }
+
     fn slo_view(&self, index: usize) -> SloView {
         let slo = &self.slos[index];
         let spec = &self.spec.slos[slo.template];

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use serde::Serialize;
 
 use crate::engine::Spec;
@@ -10,9 +11,12 @@ use crate::engine::alert::AlertRecord;
 use crate::engine::histogram::Labels;
 use crate::engine::incident::IncidentRecord;
 use crate::engine::memory::Missed;
-use crate::engine::notification::{HeldBack, Notification, Reason};
+use crate::engine::notification::{AlertFacts, HeldBack, Notification, Reason};
 use crate::engine::rule::{Stage, Urgency};
+use crate::engine::sli::SloSpec;
 use crate::engine::time::{Duration, Timestamp};
+
+use super::score::{Known, Score, Spending, Statistics, score, statistics};
 
 /// The document's version; fields may be added within one.
 const VERSION: u32 = 1;
@@ -35,6 +39,14 @@ pub struct Document {
     /// Maintenance windows that were open in the range.
     pub maintenance: Vec<MaintenanceSummary>,
     pub missed: Missed,
+    /// Once it was judged: see [`Document::judge`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<Score>,
+    /// What the known incidents had cost when somebody was told; it is part of the score.
+    #[serde(skip)]
+    pub spending: Spending,
 }
 
 /// A maintenance window over the replayed range.
@@ -60,6 +72,14 @@ pub struct SloSummary {
     pub bad_events: u64,
     /// Share of the error budget of these events that is spent: 1 is all of it.
     pub budget_consumed: f64,
+    /// Those that watch it, by name.
+    pub rules: Vec<RuleName>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RuleName {
+    pub name: String,
+    pub urgency: Urgency,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -81,6 +101,19 @@ pub struct NotificationSummary {
     pub stage: Stage,
     pub urgency: Urgency,
     pub summary: String,
+    /// What it is about, worst first.
+    pub alerts: Vec<AlertName>,
+}
+
+/// Which alert, as it stood when it was told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AlertName {
+    pub layer: Option<String>,
+    pub labels: Labels,
+    pub rule: String,
+    pub urgency: Urgency,
+    pub stage: Stage,
+    pub fired_at: Timestamp,
 }
 
 /// What [`Document::new`] is made of.
@@ -96,6 +129,7 @@ pub(super) struct Decisions<'a> {
     pub notifications: Vec<Arc<Notification>>,
     pub held_back: HeldBack,
     pub missed: Missed,
+    pub spending: Spending,
 }
 
 impl Document {
@@ -116,6 +150,7 @@ impl Document {
                 events: events.round() as u64,
                 bad_events: bad.round() as u64,
                 budget_consumed: bad_ratio / slo.allowed_ratio(),
+                rules: rule_names(slo),
             }
         });
         let incidents = decisions.incidents.into_iter().map(|incident| IncidentSummary {
@@ -134,6 +169,7 @@ impl Document {
             stage: notification.stage,
             urgency: notification.urgency,
             summary: notification.summary.clone(),
+            alerts: notification.alerts.iter().map(alert_name).collect(),
         });
         Self {
             version: VERSION,
@@ -148,7 +184,16 @@ impl Document {
             held_back: decisions.held_back,
             maintenance: maintenance(spec, decisions.from, decisions.to),
             missed: decisions.missed,
+            statistics: None,
+            score: None,
+            spending: decisions.spending,
         }
+    }
+
+    /// Adds how much it disturbs, the night being that of `zone`, and, if incidents are known, how it fares in them.
+    pub fn judge(&mut self, zone: Tz, known: Option<&[Known]>) {
+        self.statistics = Some(statistics(self, zone));
+        self.score = known.map(|known| score(self, known));
     }
 
     /// Writes the document as JSON with sorted keys, ended by a newline.
@@ -175,6 +220,24 @@ fn maintenance(spec: &Spec, from: Timestamp, to: Timestamp) -> Vec<MaintenanceSu
         MaintenanceSummary { name: window.name.clone(), times, open, counts: window.counts }
     });
     summaries.filter(|window| window.times > 0).collect()
+}
+
+fn rule_names(slo: &SloSpec) -> Vec<RuleName> {
+    let mut names: Vec<_> =
+        slo.rules.iter().map(|rule| RuleName { name: rule.name.clone(), urgency: rule.urgency }).collect();
+    names.sort();
+    names
+}
+
+fn alert_name(alert: &AlertFacts) -> AlertName {
+    AlertName {
+        layer: alert.layer.clone(),
+        labels: alert.labels.clone(),
+        rule: alert.rule.clone(),
+        urgency: alert.urgency,
+        stage: alert.stage,
+        fired_at: alert.fired_at,
+    }
 }
 
 fn alert_order(alert: &AlertRecord) -> impl Ord + '_ {

@@ -19,6 +19,7 @@ use crate::source::prometheus::{Detail, History};
 use crate::source::reader::{Origin, Reader, Reading};
 
 use super::document::{Decisions, Document};
+use super::score::{Known, Ledger};
 
 /// Each request for a slice of history may take this long.
 const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
@@ -47,6 +48,13 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// What a replay is told beside the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// What is known to have happened.
+    pub known: Vec<Known>,
+}
+
 /// What was replayed.
 #[derive(Debug)]
 pub struct Replayed {
@@ -64,7 +72,7 @@ pub async fn replay(
     progress: impl FnMut(Progress) -> bool,
 ) -> Result<Replayed, ReplayError> {
     let reader = Reader::open(config, &Origin::Source)?.ok_or(ReplayError::NoHistory)?;
-    replay_from(config, reader, from, to, progress).await
+    replay_from(config, reader, from, to, &Given::default(), progress).await
 }
 
 /// Replays `[from, to]`, rounded inwards to slots. The windows are filled from the history before `from`, as a daemon
@@ -75,9 +83,11 @@ pub async fn replay_from(
     reader: Reader,
     from: Timestamp,
     to: Timestamp,
+    given: &Given,
     progress: impl FnMut(Progress) -> bool,
 ) -> Result<Replayed, ReplayError> {
-    let (recorder, broken) = drive(config, reader, (from, to), detail(&config.spec), progress, |_, _| {}).await?;
+    let (recorder, broken) =
+        drive(config, reader, (from, to), detail(&config.spec), given, progress, |_, _| {}).await?;
     Ok(Replayed { document: recorder.finish(), broken })
 }
 
@@ -88,6 +98,7 @@ pub(super) async fn drive(
     reader: Reader,
     (from, to): (Timestamp, Timestamp),
     detail: Detail,
+    given: &Given,
     mut progress: impl FnMut(Progress) -> bool,
     mut observe: impl FnMut(&Engine, Timestamp),
 ) -> Result<(Recorder, Option<ReplayError>), ReplayError> {
@@ -99,7 +110,7 @@ pub(super) async fn drive(
     }
     let warm_from = (from - config.spec.longest_window()).align_down(interval);
     let mut arriving = read_ahead(reader.read(warm_from, to, interval, detail, SLICE_DEADLINE));
-    let mut recorder = Recorder::new(config.spec.clone(), from, detail);
+    let mut recorder = Recorder::new(config.spec.clone(), from, detail).knowing(&given.known);
     let total = slots(warm_from, to, interval);
     let mut broken = None;
     while let Some(slice) = arriving.recv().await {
@@ -162,6 +173,7 @@ struct Log {
     alerts: Vec<AlertRecord>,
     incidents: Vec<IncidentRecord>,
     notifications: Vec<Arc<Notification>>,
+    ledger: Ledger,
 }
 
 impl Recorder {
@@ -176,8 +188,15 @@ impl Recorder {
             alerts: Vec::new(),
             incidents: Vec::new(),
             notifications: Vec::new(),
+            ledger: Ledger::new(&[]),
         };
         Self { engine, log }
+    }
+
+    /// Notes what these incidents cost until somebody is told.
+    pub fn knowing(mut self, known: &[Known]) -> Self {
+        self.log.ledger = Ledger::new(known);
+        self
     }
 
     /// Takes a slice of history: slots before `from` fill the windows, later ones are evaluated.
@@ -226,6 +245,7 @@ impl Recorder {
             notifications: log.notifications,
             held_back: view.held_back,
             missed: view.missed,
+            spending: log.ledger.finish(),
         })
     }
 }
@@ -233,6 +253,7 @@ impl Recorder {
 impl Log {
     fn step(&mut self, engine: &mut Engine, slot: Timestamp, snapshot: &Snapshot) {
         self.last = Some(slot);
+        self.ledger.begin(engine, slot);
         if slot < self.from {
             engine.step(slot, Input::Backfilled { slot, snapshot });
             return;
@@ -241,10 +262,12 @@ impl Log {
         self.slots += 1;
         let effects = engine.step(slot, Input::Polled { slot, snapshot });
         self.record(engine, slot, effects);
+        self.ledger.end(engine, slot);
     }
 
     fn record(&mut self, engine: &mut Engine, slot: Timestamp, effects: Vec<Effect>) {
         for effect in effects {
+            self.ledger.note(&effect);
             match effect {
                 Effect::Alert(record) if record.ended_at.is_some() => self.alerts.push(record),
                 Effect::Incident(record) if record.resolved_at.is_some() => self.incidents.push(record),

@@ -7,7 +7,9 @@ pub mod document;
 
 pub mod driver;
 
+pub mod score;
+
 pub mod text;
 
 pub use document::Document;
-pub use driver::{Progress, Recorder, ReplayError, Replayed, replay, replay_from};
+pub use driver::{Given, Progress, Recorder, ReplayError, Replayed, replay, replay_from};

@@ -11,6 +11,7 @@ use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::{Duration, Timestamp};
 
 use super::document::{Document, MaintenanceSummary, NotificationSummary};
+use super::score::text::noise;
 
 const WIDTH: usize = 80;
 
@@ -19,7 +20,11 @@ impl fmt::Display for Document {
         self.heading(f)?;
         self.budgets(f)?;
         self.timeline(f)?;
-        self.summary(f)
+        self.summary(f)?;
+        if let Some(statistics) = &self.statistics {
+            noise(f, statistics, self.to.since(self.from))?;
+        }
+        self.score.iter().try_for_each(|score| score.fmt(f))
     }
 }
 
@@ -171,14 +176,14 @@ fn mark(told: &NotificationSummary) -> &'static str {
 }
 
 /// `2026-03-01 12:00 UTC`, with seconds if there are any.
-fn time(at: Timestamp) -> String {
+pub(super) fn time(at: Timestamp) -> String {
     let text = at.to_string();
     let clock = text[11..19].strip_suffix(":00").unwrap_or(&text[11..19]);
     format!("{} {clock} UTC", &text[..10])
 }
 
 /// `1,234,567`.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -202,7 +207,7 @@ fn reasons(f: &mut fmt::Formatter<'_>, what: &str, counts: &[(u64, &str)]) -> fm
 }
 
 /// Breaks `text` between words to the width of a terminal, each further line under the first.
-fn wrapped(f: &mut fmt::Formatter<'_>, head: &str, text: &str) -> fmt::Result {
+pub(super) fn wrapped(f: &mut fmt::Formatter<'_>, head: &str, text: &str) -> fmt::Result {
     let mut line = head.to_string();
     let mut empty = true;
     for word in text.split(' ') {

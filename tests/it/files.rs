@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 use slowburn::config::{self, Config, HttpClient};
 use slowburn::engine::time::Duration;
-use slowburn::replay::replay_from;
+use slowburn::replay::{Given, replay_from};
 use slowburn::source::prometheus::Detail;
 use slowburn::source::reader::{Origin, Reader};
 use slowburn::source::recording::Writer;
@@ -54,7 +54,7 @@ pub fn config(url: &str) -> Config {
 
 pub async fn document(config: &Config, origin: &Origin) -> String {
     let reader = Reader::open(config, origin).unwrap().unwrap();
-    let replayed = replay_from(config, reader, SLOT, SLOT + SPAN, |_| true).await.unwrap();
+    let replayed = replay_from(config, reader, SLOT, SLOT + SPAN, &Given::default(), |_| true).await.unwrap();
     assert!(replayed.broken.is_none(), "{:?}", replayed.broken);
     let mut json = Vec::new();
     replayed.document.write_json(&mut json).unwrap();

@@ -27,6 +27,7 @@ mod replay;
 mod route;
 mod rule_test;
 mod same_decisions;
+mod scoring;
 mod server;
 mod silences;
 mod source;

@@ -24,7 +24,7 @@ const LOOKBACK: Duration = Duration::from_minutes(5);
 /// (30m is the longest of a page), two evaluations included.
 const STILL_SHOWS: Duration = Duration::from_minutes(31);
 
-/// How rules fared over histories.
+/// How rules fared over histories. It is counted here by itself, so that [`slowburn::replay::score`] can be held against it.
 #[derive(Debug, Clone, Default)]
 pub struct Score {
     /// Incidents in which at least half of a layer's requests overran for 15 minutes.

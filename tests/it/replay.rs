@@ -30,7 +30,7 @@ fn replayed_with(spec: Arc<Spec>) -> Document {
 }
 
 /// One day of the history, as a source hands it over.
-fn slice(plan: &Plan, series: &[Series], from: Timestamp) -> History {
+pub fn slice(plan: &Plan, series: &[Series], from: Timestamp) -> History {
     let slots = (Duration::from_days(1).ms() / STEP.ms()) as usize;
     let slo = |series: &Series| plan.layers.iter().position(|layer| layer.name == series.labels["layer"]);
     let counts_at = |series: &Series, slot: Timestamp| {

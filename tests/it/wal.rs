@@ -7,7 +7,7 @@ use std::process::Command;
 
 use slowburn::config::HttpClient;
 use slowburn::engine::time::{Duration, Timestamp};
-use slowburn::replay::replay_from;
+use slowburn::replay::{Given, replay_from};
 use slowburn::source::reader::{Origin, Reader};
 
 use crate::fast_path::{Label, Sample, write};
@@ -123,7 +123,7 @@ async fn blocks_and_log_are_one_history() {
     let from = SLOT - ago;
     let replayed = async |origin: Origin| {
         let reader = Reader::open(&config, &origin).unwrap().unwrap();
-        let replayed = replay_from(&config, reader, from, SLOT + SPAN, |_| true).await.unwrap();
+        let replayed = replay_from(&config, reader, from, SLOT + SPAN, &Given::default(), |_| true).await.unwrap();
         assert!(replayed.broken.is_none(), "{:?}", replayed.broken);
         let mut json = Vec::new();
         replayed.document.write_json(&mut json).unwrap();
