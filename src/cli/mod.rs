@@ -5,7 +5,9 @@
 
 pub mod check;
 pub mod demo;
+pub mod interrupt;
 pub mod notify_test;
+pub mod progress;
 pub mod record;
 pub mod remote;
 pub mod replay;

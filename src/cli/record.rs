@@ -1,38 +1,54 @@
 //! `slowburn record`: a stretch of history in one file, for a postmortem, a test, or a replay without the source.
 
-use std::fs::File;
-use std::io::BufWriter;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{BufWriter, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{check, replay, when};
+use super::progress::Bar;
+use super::{check, interrupt, replay};
 use crate::clock::Clock;
-use crate::config;
-use crate::engine::time::Duration;
+use crate::config::{self, Config};
+use crate::engine::time::{Duration, Timestamp};
 use crate::source::prometheus::Detail;
-use crate::source::reader::{Origin, Reader};
+use crate::source::reader::{Origin, Reader, Stop};
 use crate::source::recording::Writer;
 
 /// Each request for a slice of history may take this long.
 const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "EXAMPLE:\n  slowburn record --from 6h --out outage.rec\n  slowburn replay --recording outage.rec\n\n\
+    A recording holds every bound that the configuration's histograms have, in one or two\n\
+    bytes a sample, so other budgets and rules can be tried on it. It is checked when read."
+)]
 pub struct Record {
     /// The main configuration file
     #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
     config: PathBuf,
     /// First slot of its replay: RFC 3339, Unix seconds, or an age such as 7d. What fills the windows before it is
-    /// recorded too
-    #[arg(long, value_name = "TIME", default_value = "30d")]
-    from: String,
-    /// Last slot: RFC 3339, Unix seconds, or an age
-    #[arg(long, value_name = "TIME", default_value = "now")]
-    to: String,
+    /// recorded too [default: 30d, or where a file begins]
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Last slot: RFC 3339, Unix seconds, or an age [default: now, or where a file ends]
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Record from this instead of the source: text with timestamps as 'promtool tsdb dump-openmetrics' writes it, or
+    /// another recording
+    #[arg(long, value_name = "FILE", conflicts_with = "tsdb")]
+    recording: Option<PathBuf>,
+    /// Record from this Prometheus data or snapshot directory instead of the source
+    #[arg(long, value_name = "DIR")]
+    tsdb: Option<PathBuf>,
     /// The file to write; 'slowburn replay --recording' reads it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Write it even if there is such a file
+    #[arg(long)]
+    force: bool,
 }
 
 pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
@@ -46,23 +62,111 @@ pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
     check::show(&loaded.warnings);
     let (config, now) = (&loaded.config, Clock.now());
     let interval = config.spec.interval;
-    let from = when::parse(&args.from, now).map_err(anyhow::Error::msg).context("--from")?.align_up(interval);
-    let to = when::parse(&args.to, now).map_err(anyhow::Error::msg).context("--to")?;
-    let to = to.min(replay::newest(config, now)).align_down(interval);
-    anyhow::ensure!(from <= to, "there is no slot of {interval} between {from} and {to}");
-    let reader = Reader::open(config, &Origin::Source)?
+    let origin = match (&args.recording, &args.tsdb) {
+        (Some(file), _) => Origin::Recording(file.clone()),
+        (None, Some(folder)) => Origin::Tsdb(folder.clone()),
+        (None, None) => Origin::Source,
+    };
+    let reader = Reader::open(config, &origin)?
         .context("services that are scraped directly keep no history; a recording needs a source that does")?;
-    let first = (from - config.spec.longest_window()).align_down(interval);
+    reader.warnings().iter().for_each(|warning| anstream::eprintln!("warning: {warning}"));
+    let (from, to) = replay::range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, config, now)?;
+    let (from, to) = (from.align_up(interval), to.align_down(interval));
+    anyhow::ensure!(from <= to, "there is no slot of {interval} between {from} and {to}");
+    let mut recorder = Recorder::create(&args.out, args.force, config, from, to)?;
+    let runtime = interrupt::Background::new()?;
+    let bar = Bar::new("Recording");
+    let (ended, stopped) = runtime.block_on(async {
+        let stop = interrupt::watch();
+        (recorder.record(reader, &bar, stop.clone()).await, *stop.borrow())
+    });
+    bar.clear();
     let path = args.out.display();
-    let file = File::create(&args.out).with_context(|| format!("cannot write '{path}'"))?;
-    let mut writer = Writer::new(BufWriter::new(file), config, from, to).with_context(|| format!("'{path}'"))?;
-    tokio::runtime::Runtime::new()?.block_on(async {
-        let mut slices = reader.read(first, to, interval, Detail::Buckets, SLICE_DEADLINE);
-        while let Some(slice) = slices.next().await {
-            writer.push(&slice?).with_context(|| format!("'{path}'"))?;
+    let recorded = recorder.finish().with_context(|| format!("cannot write '{path}'"));
+    match (ended, recorded?) {
+        (Err(error), None) => Err(error.context("nothing was recorded")),
+        (Err(error), Some(told)) => {
+            anstream::eprintln!("{told}");
+            Err(error.context(format!("'{path}' ends early")))
         }
-        anyhow::Ok(())
-    })?;
-    writer.finish().with_context(|| format!("'{path}'"))?;
-    Ok(super::FINE.into())
+        (Ok(()), None) => {
+            anstream::eprintln!("interrupted before anything was recorded");
+            Ok(interrupt::INTERRUPTED.into())
+        }
+        (Ok(()), Some(told)) => {
+            anstream::eprintln!("{told}{}", if stopped { "; interrupted, so it ends early" } else { "" });
+            Ok(if stopped { interrupt::INTERRUPTED } else { super::FINE }.into())
+        }
+    }
+}
+
+/// A recording that is being made.
+struct Recorder<'a> {
+    path: &'a Path,
+    writer: Writer<BufWriter<std::fs::File>>,
+    interval: Duration,
+    /// The first slot that fills windows.
+    first: Timestamp,
+    from: Timestamp,
+    to: Timestamp,
+    /// The first slot that is not recorded yet.
+    next: Timestamp,
+}
+
+impl<'a> Recorder<'a> {
+    fn create(path: &'a Path, force: bool, config: &Config, from: Timestamp, to: Timestamp) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let file = OpenOptions::new().write(true).create(true).truncate(true).create_new(!force).open(path);
+        let file = file.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => anyhow::anyhow!("'{shown}' is there already; --force writes it anew"),
+            _ => anyhow::Error::new(error).context(format!("cannot write '{shown}'")),
+        })?;
+        let writer = Writer::new(BufWriter::new(file), config, from, to);
+        let writer = writer.with_context(|| format!("cannot write '{shown}'"))?;
+        let interval = config.spec.interval;
+        let first = (from - config.spec.longest_window()).align_down(interval);
+        Ok(Self { path, writer, interval, first, from, to, next: first })
+    }
+
+    /// An error leaves what was recorded before it.
+    async fn record(&mut self, reader: Reader, bar: &Bar, stop: Stop) -> anyhow::Result<()> {
+        let (first, to, interval) = (self.first, self.to, self.interval);
+        let slots = |to: Timestamp| (to.slot_number(interval) - first.slot_number(interval)) as u64;
+        let mut slices = reader.until(stop).read(first, to, interval, Detail::Buckets, SLICE_DEADLINE);
+        while let Some(slice) = slices.next().await {
+            let slice = slice.with_context(|| format!("reading history stopped at {}", self.next))?;
+            self.writer.push(&slice).with_context(|| format!("cannot write '{}'", self.path.display()))?;
+            self.next = slice.to() + interval;
+            bar.show(self.next, slots(self.next), slots(to) + 1);
+        }
+        Ok(())
+    }
+
+    /// Says what was recorded; `None`, and no file, if there is nothing of what it is about.
+    fn finish(self) -> std::io::Result<Option<String>> {
+        let last = self.next - self.interval;
+        if last < self.from {
+            drop(self.writer);
+            std::fs::remove_file(self.path)?;
+            return Ok(None);
+        }
+        if last < self.to {
+            self.writer.finish_at(last)?
+        } else {
+            self.writer.finish()?
+        };
+        let bytes = std::fs::metadata(self.path)?.len();
+        let slots = last.slot_number(self.interval) - self.from.slot_number(self.interval) + 1;
+        let (path, from) = (self.path.display(), self.from);
+        Ok(Some(format!("recorded {slots} slots, {from} to {last}, in {}: {path}", size(bytes))))
+    }
+}
+
+/// `512 bytes`, `34 kB`, `1.2 MB`.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
 }

@@ -2,23 +2,24 @@
 
 mod judging;
 
+mod silences;
+
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use self::judging::TimeZone;
-use super::{check, when};
+use super::progress::Bar;
+use super::{check, interrupt, when};
 use crate::clock::Clock;
 use crate::config;
 use crate::engine::time::{Duration, Timestamp};
-use crate::replay::{Document, Progress, ReplayError, replay_from};
+use crate::replay::{Document, ReplayError, replay_from};
 use crate::source::reader::{Origin, Reader};
 
 /// How much history is replayed if nobody says.
@@ -49,6 +50,9 @@ pub struct Replay {
     /// Whose night pages are counted in, such as Europe/Berlin
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     time_zone: TimeZone,
+    /// Hold back what these silences would have: a file as 'slowburn silence list --json' prints it
+    #[arg(long, value_name = "FILE")]
+    silences: Option<PathBuf>,
     /// How to print what was found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -66,7 +70,7 @@ enum Format {
 }
 
 pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
-    let loaded = match config::load_with_process_env(&args.config) {
+    let mut loaded = match config::load_with_process_env(&args.config) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
             check::show(&diagnostics);
@@ -83,7 +87,10 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     };
     let reader = Reader::open(&loaded.config, &origin)?.ok_or(ReplayError::NoHistory)?;
     reader.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
-    let (from, to) = range(args, &reader, &origin, &loaded.config, now)?;
+    let (from, to) = range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, &loaded.config, now)?;
+    if let Some(path) = &args.silences {
+        Arc::make_mut(&mut loaded.config.spec).silences = silences::read(path, from, to)?;
+    }
     let given = judging::given(incidents.as_ref(), from, to);
     // Opened before the work, so that a path that cannot be written to costs no wait.
     let mut out: Box<dyn Write> = match &args.out {
@@ -93,38 +100,48 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         }
         None => Box::new(io::stdout().lock()),
     };
-    let runtime = tokio::runtime::Runtime::new()?;
-    let bar = progress_bar();
-    let mut replayed = runtime.block_on(async {
-        let stop = stop_on_ctrl_c();
-        replay_from(&loaded.config, reader, from, to, &given, |progress| {
-            show_progress(&bar, progress);
-            !stop.load(Ordering::Relaxed)
-        })
-        .await
-    })?;
-    bar.finish_and_clear();
+    let runtime = interrupt::Background::new()?;
+    let bar = Bar::new("Replaying");
+    let (replayed, stopped) = runtime.block_on(async {
+        let stop = interrupt::watch();
+        let replayed = replay_from(&loaded.config, reader.until(stop.clone()), from, to, &given, |progress| {
+            bar.show(progress.at, progress.done, progress.total);
+            !*stop.borrow()
+        });
+        (replayed.await, *stop.borrow())
+    });
+    bar.clear();
+    let mut replayed = replayed?;
+    let stopped = stopped && replayed.document.to < to.align_down(loaded.config.spec.interval);
+    if stopped && replayed.document.evaluations == 0 {
+        anstream::eprintln!("interrupted before anything was replayed");
+        return Ok(interrupt::INTERRUPTED.into());
+    }
     replayed.document.judge(args.time_zone.0, incidents.is_some().then_some(&given.known));
     write(&replayed.document, args.format, &mut *out).context("cannot write the result")?;
     match replayed.broken {
         Some(broken) => Err(broken.into()),
+        None if stopped => {
+            anstream::eprintln!("interrupted: what is shown ends at {}", replayed.document.to);
+            Ok(interrupt::INTERRUPTED.into())
+        }
         None => Ok(super::FINE.into()),
     }
 }
 
-/// What is to be replayed: what the user says, within what there is.
-fn range(
-    args: &Replay,
+/// What is to be read: what the user says, within what there is.
+pub(super) fn range(
+    (from, to): (Option<&str>, Option<&str>),
     reader: &Reader,
     origin: &Origin,
     config: &config::Config,
     now: Timestamp,
 ) -> anyhow::Result<(Timestamp, Timestamp)> {
-    let time = |name, text: &Option<String>| match text {
+    let time = |name, text: Option<&str>| match text {
         Some(text) => when::parse(text, now).map(Some).map_err(anyhow::Error::msg).context(name),
         None => Ok(None),
     };
-    let (from, to) = (time("--from", &args.from)?, time("--to", &args.to)?);
+    let (from, to) = (time("--from", from)?, time("--to", to)?);
     if *origin == Origin::Source {
         return Ok((from.unwrap_or(now - DEFAULT_AGE), to.unwrap_or(now).min(newest(config, now))));
     }
@@ -134,7 +151,7 @@ fn range(
 }
 
 /// The newest slot the source can be trusted to have in full: the one a daemon would have polled by now.
-pub(super) fn newest(config: &config::Config, now: Timestamp) -> Timestamp {
+fn newest(config: &config::Config, now: Timestamp) -> Timestamp {
     match &config.source {
         config::Source::Prometheus(source) => now - source.delay,
         config::Source::Scrape(_) => now,
@@ -147,32 +164,4 @@ fn write(document: &Document, format: Format, out: &mut dyn Write) -> io::Result
         Format::Json => document.write_json(out)?,
     }
     out.flush()
-}
-
-/// Ctrl-C ends the replay where it is; what was replayed so far is printed.
-fn stop_on_ctrl_c() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            flag.store(true, Ordering::Relaxed);
-        }
-    });
-    stop
-}
-
-fn progress_bar() -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    let template = "{bar:40} {percent:>3}%  {per_sec} slots, {eta} left  {msg}";
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
-}
-
-fn show_progress(bar: &ProgressBar, progress: Progress) {
-    bar.set_length(progress.total);
-    bar.set_position(progress.done);
-    bar.set_message(progress.at.to_string());
 }

@@ -50,6 +50,8 @@ use crate::clock::Clock;
 use crate::config::{self, Diagnostics};
 use crate::store::StoreError;
 
+pub(crate) use self::server::{PostedMatcher, read_matcher};
+
 use self::live::Live;
 use self::signals::Signals;
 use self::world::{ConnectError, World};

@@ -14,6 +14,8 @@ mod prometheus;
 
 mod silences;
 
+pub(crate) use self::silences::{PostedMatcher, read_matcher};
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

@@ -218,7 +218,7 @@ impl Engine {
             missed: Missed::default(),
             evaluations: 0,
             incidents_stale: false,
-            holds: Holds::default(),
+            holds: Holds::new(&spec.silences),
             remembered: None,
             digests: Digests::default(),
             reports: Vec::new(),

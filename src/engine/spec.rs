@@ -6,6 +6,7 @@ use super::collect::DigestSpec;
 use super::hours::Hours;
 use super::maintenance::Maintenance;
 use super::route::Route;
+use super::silence::Silence;
 use super::sli::SloSpec;
 use super::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Spec {
     pub hours: Vec<Hours>,
     pub maintenance: Vec<Maintenance>,
     pub digests: Vec<DigestSpec>,
+    /// Silences that are known from the start: a replay's. A daemon's come as inputs.
+    pub silences: Vec<Silence>,
 }
 
 /// What the engine knows of a receiver.

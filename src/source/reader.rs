@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
+use tokio::sync::watch;
 
 use crate::config::{self, Config};
 use crate::engine::time::{Duration, Timestamp};
@@ -31,9 +32,13 @@ pub enum Origin {
     Tsdb(PathBuf),
 }
 
+/// Says when nothing more is to be read.
+pub type Stop = watch::Receiver<bool>;
+
 /// History that was found, before it is read.
 pub struct Reader {
     kind: Kind,
+    stop: Option<Stop>,
 }
 
 enum Kind {
@@ -48,6 +53,7 @@ pub struct Reading {
     to: Timestamp,
     step: Duration,
     kind: ReadingKind,
+    stop: Option<Stop>,
 }
 
 enum ReadingKind {
@@ -76,7 +82,12 @@ impl Reader {
             (Origin::Recording(path), _) => open_file(path, config, plan)?,
             (Origin::Tsdb(folder), _) => Kind::Archive(Box::new(tsdb::open(folder, plan)?)),
         };
-        Ok(Some(Self { kind }))
+        Ok(Some(Self { kind, stop: None }))
+    }
+
+    /// Ends as if there was no more once `stop` says so, in the middle of a request if need be.
+    pub fn until(self, stop: Stop) -> Self {
+        Self { stop: Some(stop), ..self }
     }
 
     /// The time that a file is about; `None` for a source, and where nothing is of use.
@@ -108,13 +119,28 @@ impl Reader {
             }
             Kind::Recording(reader) => ReadingKind::Recording { reader: Some(reader), waiting: None },
         };
-        Reading { next: from, to, step, kind }
+        Reading { next: from, to, step, kind, stop: self.stop }
     }
 }
 
 impl Reading {
     /// The next slice; `None` when all are read.
     pub async fn next(&mut self) -> Option<Result<History, SourceError>> {
+        let Some(mut stop) = self.stop.clone() else { return self.read().await };
+        let stopped = async {
+            // Whoever could say so is gone.
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stopped => None,
+            slice = self.read() => slice,
+        }
+    }
+
+    async fn read(&mut self) -> Option<Result<History, SourceError>> {
         match &mut self.kind {
             ReadingKind::Source(slices) => slices.next().await,
             ReadingKind::Archive { .. } => self.next_of_archive().await,

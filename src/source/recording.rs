@@ -5,7 +5,7 @@
 //! frame has a checksum, and the end is there so that a file that was cut off is known for that.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,12 +49,13 @@ struct Frame {
     end: bool,
 }
 
+/// Always of one length, zeros aside, so that it can be written anew where a recording ends early.
 #[derive(Clone, Copy, PartialEq, Message)]
 struct Header {
     /// What the recording is of: slots before it only fill windows.
-    #[prost(int64, tag = "1")]
+    #[prost(sfixed64, tag = "1")]
     from_ms: i64,
-    #[prost(int64, tag = "2")]
+    #[prost(sfixed64, tag = "2")]
     to_ms: i64,
     #[prost(int64, tag = "3")]
     interval_ms: i64,
@@ -90,6 +91,7 @@ type Buckets<'a> = BTreeMap<(String, &'a Labels, u64), Vec<(&'a HistorySeries, u
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
+    header: Header,
     /// The metric and the selector of each SLO.
     slos: Vec<(String, String)>,
 }
@@ -102,8 +104,8 @@ impl<W: Write> Writer<W> {
         let slos = slos.map(|(slo, selector)| (selector.metric.clone(), slo.selector.clone())).collect();
         let interval_ms = config.spec.interval.ms();
         let header = Header { from_ms: from.unix_ms(), to_ms: to.unix_ms(), interval_ms };
-        let mut writer = Self { out, slos };
-        writer.frame(&Frame { header: Some(header), ..Frame::default() })?;
+        let mut writer = Self { out, header, slos };
+        writer.header()?;
         Ok(writer)
     }
 
@@ -150,6 +152,10 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
+    fn header(&mut self) -> io::Result<()> {
+        self.frame(&Frame { header: Some(self.header), ..Frame::default() })
+    }
+
     fn flawed(&self, history: &History, slots: &Range<usize>) -> Vec<Flawed> {
         let mut flawed: Vec<Flawed> = Vec::new();
         for (slot, slo) in history.flawed.iter().filter(|(slot, _)| slots.contains(slot)) {
@@ -164,6 +170,17 @@ impl<W: Write> Writer<W> {
 
     fn frame(&mut self, frame: &Frame) -> io::Result<()> {
         self.out.write_all(&chunks::frame(&frame.encode_to_vec()))
+    }
+}
+
+impl<W: Write + Seek> Writer<W> {
+    /// Ends the recording after `to`, before the slot it was to end at. A whole one, only shorter.
+    pub fn finish_at(mut self, to: Timestamp) -> io::Result<W> {
+        self.header.to_ms = to.unix_ms();
+        self.out.seek(SeekFrom::Start(MAGIC.len() as u64))?;
+        self.header()?;
+        self.out.seek(SeekFrom::End(0))?;
+        self.finish()
     }
 }
 

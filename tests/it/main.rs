@@ -14,6 +14,7 @@ mod files;
 mod golden;
 mod heartbeat;
 mod history;
+mod interrupt;
 mod kinds;
 mod mail;
 mod memory;

@@ -79,6 +79,7 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
         hours,
         maintenance,
         digests,
+        silences: Vec::new(),
     };
     let files = context.read.iter().map(|(path, _)| path.clone()).collect();
     Some(Config {

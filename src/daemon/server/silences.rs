@@ -38,7 +38,7 @@ struct Posted {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PostedMatcher {
+pub struct PostedMatcher {
     name: String,
     value: String,
     #[serde(default)]
@@ -193,7 +193,8 @@ fn read(posted: Posted) -> Result<Wanted, String> {
     }
 }
 
-fn read_matcher(posted: PostedMatcher) -> Result<Matcher, String> {
+/// What it says, in the engine's terms; an error names the label.
+pub fn read_matcher(posted: PostedMatcher) -> Result<Matcher, String> {
     let PostedMatcher { name, value, is_regex, is_equal } = posted;
     if name.is_empty() {
         return Err("a matcher names no label".to_owned());

@@ -20,6 +20,13 @@ pub(in crate::engine) struct Holds {
 }
 
 impl Holds {
+    pub(super) fn new(known: &[Silence]) -> Self {
+        let mut silences = Silences::default();
+        // At the beginning of time, when none of them is over yet.
+        known.iter().for_each(|silence| silences.set(Timestamp::from_unix_ms(0), silence));
+        Self { silences, ..Self::default() }
+    }
+
     pub(in crate::engine) fn slot(&self) -> Option<Timestamp> {
         self.slot
     }
