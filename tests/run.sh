@@ -60,11 +60,11 @@ fi
 
 # Into a folder of the build, where neither the system's packages nor anybody's own are touched.
 python_packages=target/test-python
-if PYTHONPATH="$python_packages" python3 -c 'import aiosmtpd' 2>/dev/null; then
-    echo "aiosmtpd is here"
+if PYTHONPATH="$python_packages" python3 -c 'import aiosmtpd, junitparser' 2>/dev/null; then
+    echo "aiosmtpd and junitparser are here"
 else
     python3 -m pip --version >/dev/null 2>&1 || install_quietly python3-pip
-    python3 -m pip install -q --disable-pip-version-check --target "$python_packages" 'aiosmtpd==1.4.6'
+    python3 -m pip install -q --disable-pip-version-check --target "$python_packages" 'aiosmtpd==1.4.6' 'junitparser==5.0.3'
 fi
 
 section "Format"

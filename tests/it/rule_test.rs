@@ -4,6 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+use slowburn::config::testing::{Sample, load_tests};
+
 use crate::golden;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/golden/rule_test");
@@ -109,6 +114,22 @@ fn results_are_written_as_junit_xml() {
     assert_eq!(counts.collect::<Vec<_>>(), [(5, 4, 0), (5, 1, 4)]);
 }
 
+#[test]
+#[ignore = "needs junitparser"]
+fn another_reader_finds_the_same_in_the_xml() {
+    let script = "import sys, junitparser\nfor suite in junitparser.JUnitXml.fromfile(sys.argv[1]):\n  \
+                  print(suite.name, suite.tests, suite.failures, suite.skipped, suite.errors, [len(case.result) for case in suite])";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("python3")
+        .args(["-c", script, "junit.xml"])
+        .env("PYTHONPATH", root.join("target/test-python"))
+        .current_dir(FOLDER)
+        .output()
+        .unwrap();
+    let read = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(read, "fails.yml 5 4 0 0 [1, 1, 1, 1, 0]\npromtool_skips.yml 5 1 4 0 [1, 1, 1, 1, 1]\n");
+}
+
 /// The rules as they are exported, without their texts: promtool compares those too.
 fn exported_rules() -> String {
     let (code, rules, stderr) = slowburn(FOLDER.as_ref(), &["rules", "export", "--config", "slowburn.yml"]);
@@ -139,4 +160,175 @@ fn promtool_comes_to_the_same_on_the_exported_rules() {
     // It could say something else.
     fs::write(&file, tests.replace("severity: warning", "severity: other")).unwrap();
     promtool(&file).unwrap_err();
+}
+
+#[test]
+fn no_secret_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "\
+source:
+  prometheus:
+    url: https://prometheus.example.com
+    bearer_token_file: /run/nowhere/token
+    tls: {ca_file: nowhere/ca.pem, cert_file: nowhere/client.pem, key_file: nowhere/client.key}
+server: {listen: 127.0.0.1:0, tls: {cert_file: nowhere/server.pem, key_file: nowhere/server.key}, bearer_token_file: nowhere/api}
+receivers:
+  - {name: pager, pagerduty: {routing_key_file: /run/nowhere/pagerduty}, fallback: chat}
+  - {name: chat, slack: {webhook_url_file: /run/nowhere/slack}}
+  - {name: hook, webhook: {url_file: nowhere/url, secret_file: nowhere/signing}}
+  - {name: mail, email: {smtp: 'smtps://mail.example.com', username: slo, password_file: nowhere/pass, from: slo@example.com, to: [team@example.com]}}
+route: {receivers: [pager, hook, mail]}
+rules: [{name: fast, burn_rate: 10, long: 10m, urgency: page}]
+journeys: [{name: search, histogram: search_seconds, budget: 100ms, objective: 99%, rules: [fast]}]
+";
+    fs::write(dir.path().join("slowburn.yml"), config).unwrap();
+    let tests = "\
+config: slowburn.yml
+tests:
+  - name: a search that fails
+    traffic: [{journey: search, requests: 1/s, slow: 50%}]
+    expect_alerts: [{at: 10m, alerts: [{rule: fast, stage: critical}]}]
+";
+    fs::write(dir.path().join("tests.yml"), tests).unwrap();
+    let (code, stdout, stderr) = slowburn(dir.path(), &["test", "tests.yml"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    // Where somebody is to be told, they are needed.
+    let (code, _, stderr) = slowburn(dir.path(), &["check", "--config", "slowburn.yml"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(stderr.matches("No such file").count(), 12, "{stderr}");
+}
+
+#[test]
+fn colours_are_for_those_who_want_them() {
+    let run = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slowburn"));
+        let args = ["test", "fails.yml", "--run", "missing"];
+        let output = command.args(args).current_dir(FOLDER).env_remove("NO_COLOR").env(name, "1").output().unwrap();
+        output.stdout.contains(&0x1b)
+    };
+    assert!(run("CLICOLOR_FORCE") && !run("NO_COLOR"));
+}
+
+#[test]
+fn the_schema_of_test_files_can_be_printed() {
+    let (code, stdout, _) = slowburn(FOLDER.as_ref(), &["schema", "--test"]);
+    let schema: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &schema["title"]), (Some(0), &"slowburn rule tests".into()));
+    assert_eq!(schema["$defs"]["Traffic"]["required"], serde_json::json!(["journey", "requests"]));
+}
+
+/// A series in promtool's notation.
+fn any_values() -> impl Strategy<Value = String> {
+    let number = prop_oneof![
+        (-99..99i32).prop_map(|n| n.to_string()),
+        (-999..999i32).prop_map(|n| (f64::from(n) / 8.0).to_string()),
+        prop::sample::select(vec!["0.1", "1e2", "2.5e-1", "+3", "NaN", "-Inf", "Inf", ".5"]).prop_map(str::to_owned),
+    ];
+    let step = prop::sample::select(vec!["+1", "-2", "+0.1", "-0.3", "+1e1", ""]);
+    let item = prop_oneof![
+        number.clone(),
+        (-9..9i32, step, 0..6usize).prop_map(|(first, step, n)| format!("{first}{step}x{n}")),
+        Just("_".to_owned()),
+        (0..4usize).prop_map(|n| format!("_x{n}")),
+        Just("stale".to_owned()),
+        // Most of these mean nothing to either.
+        "[-+0-9x_.eNaInfstl]{1,5}",
+    ];
+    prop::collection::vec(item, 1..6).prop_map(|items| items.join(" "))
+}
+
+/// Our samples of a series, or `None` where it is refused.
+fn samples(dir: &Path, values: &str) -> Option<Vec<Sample>> {
+    let file = dir.join("ours.yml");
+    let series = r#"request_seconds_bucket{layer="edge",le="1"}"#;
+    let tests = format!(
+        "config: {FOLDER}/slowburn.yml\ntests:\n  - name: a series\n    input_series: [{{series: '{series}', values: '{values}'}}]\n    \
+         expect_alerts: [{{at: 1h, alerts: []}}]\n"
+    );
+    fs::write(&file, tests).unwrap();
+    load_tests(&file, None).ok().map(|file| file.tests[0].series[0].samples.clone())
+}
+
+/// A promtool test that asks for each of these samples, further apart than the lookback.
+fn asked(values: &str, samples: &[Sample]) -> String {
+    let mut group =
+        format!("  - interval: 10m\n    input_series: [{{series: x, values: '{values}'}}]\n    promql_expr_test:\n");
+    for (number, sample) in samples.iter().enumerate() {
+        let (expr, expected) = match sample {
+            // NaN equals nothing, not even what is expected.
+            Sample::Value(value) if value.is_nan() => ("count(x != x)", "[{labels: '{}', value: 1}]".to_owned()),
+            Sample::Value(value) if value.is_infinite() => {
+                ("x", format!("[{{labels: x, value: {value}}}]").replace("inf", ".inf"))
+            }
+            Sample::Value(value) => ("x", format!("[{{labels: x, value: {value}}}]")),
+            Sample::Missing | Sample::Stale => ("x", "[]".to_owned()),
+        };
+        group += &format!("      - {{expr: {expr}, eval_time: {}m, exp_samples: {expected}}}\n", 10 * number);
+    }
+    group
+}
+
+#[test]
+#[ignore = "needs prometheus"]
+fn series_mean_what_they_mean_to_promtool() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("theirs.yml");
+    let write =
+        |groups: &str| fs::write(&file, format!("rule_files: []\nevaluation_interval: 10m\ntests:\n{groups}")).unwrap();
+    let (mut runner, mut taken, mut refused) = (TestRunner::deterministic(), String::new(), 0);
+    for _ in 0..300 {
+        let values = any_values().new_tree(&mut runner).unwrap().current();
+        match samples(dir.path(), &values) {
+            Some(samples) => taken += &asked(&values, &samples),
+            None => {
+                refused += 1;
+                write(&asked(&values, &[Sample::Value(1.0)]));
+                promtool(&file).expect_err(&format!("promtool takes {values:?}"));
+            }
+        }
+    }
+    write(&taken);
+    promtool(&file).unwrap();
+    assert!((50..250).contains(&refused), "{refused} of 300 were refused");
+    // It could say something else.
+    write(&taken.replacen("value: ", "value: 1", 1));
+    promtool(&file).unwrap_err();
+}
+
+/// The blocks of a kind in the guide.
+fn guide(kind: &str) -> Vec<String> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rule-tests.md")).unwrap();
+    let fence = format!("```{kind}\n");
+    let blocks = text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+    blocks.collect()
+}
+
+#[test]
+fn the_guides_examples_are_as_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    let mut further = "config: slowburn.yml\ntests:\n".to_owned();
+    for block in guide("yaml") {
+        match block.lines().next().and_then(|line| line.strip_prefix("# ")) {
+            Some(name) => write(name, &block),
+            None => further += &block,
+        }
+    }
+    write("further.yml", &further);
+    let args = ["test", "--config", "slowburn.yml", "tests.yml", "further.yml", "promtool.yml"];
+    let (code, stdout, stderr) = slowburn(dir.path(), &args);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    assert!(stdout.ends_with("5 tests: 5 passed\n"), "{stdout}");
+
+    let tests = fs::read_to_string(dir.path().join("tests.yml")).unwrap();
+    let traffic = tests.lines().find(|line| line.contains("requests: 100/s")).unwrap();
+    let too_soon = format!(
+        "config: slowburn.yml\ntests:\n  - name: too soon\n    history: 30d\n    traffic: [{}]\n    expect_alerts:\n      \
+         - {{at: 1h10m, alerts: [{{journey: checkout, layer: database, rule: fast-burn, stage: critical}}]}}\n    \
+         until: 3h\n",
+        traffic.trim_start_matches([' ', '-'])
+    );
+    write("tests.yml", &too_soon);
+    let (code, stdout, _) = slowburn(dir.path(), &["test", "tests.yml"]);
+    assert_eq!((code, vec![stdout]), (Some(1), guide("text")));
 }

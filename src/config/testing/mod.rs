@@ -4,6 +4,7 @@
 //! As with the configuration, every mistake of a file is told at once, each with its place and what to write instead,
 //! and nothing is half-loaded.
 
+mod expectations;
 mod notation;
 mod own;
 mod promtool;
@@ -11,6 +12,7 @@ mod raw;
 mod scope;
 mod series;
 mod traffic;
+mod world;
 
 pub use self::notation::{MAX_SAMPLES, Sample};
 
@@ -28,14 +30,14 @@ use crate::engine::time::{Duration, Timestamp};
 use super::decode::{Decode, Definitions, Findings};
 use super::diagnostic::{Diagnostic, Diagnostics, Span};
 use super::files::{Disk, Files};
-use super::load::{MAX_FILE_BYTES, load_with_process_env};
+use super::load::{MAX_FILE_BYTES, load_without_secrets};
 use super::yaml::{self, Kind, Node};
 use super::{Config, Loaded};
 
 /// The most slots of one test: a year at 30 s. More would be a mistyped duration.
 pub const MAX_SLOTS: i64 = 1 << 20;
-/// The most samples of one test, 16 bytes each.
-const MAX_TEST_SAMPLES: usize = 1 << 24;
+/// The most samples of all tests of a file, 16 bytes each.
+const MAX_FILE_SAMPLES: usize = 1 << 24;
 
 /// A file of tests that can be run.
 #[derive(Debug, Clone)]
@@ -79,8 +81,10 @@ pub struct Series {
     pub labels: Labels,
     /// The upper bound in seconds.
     pub bound_s: f64,
-    /// How many of `samples` lie before the test's beginning; the next one lies at it.
+    /// So many samples lie before the test's beginning, each by `growth` higher than the one before it.
     pub lead: usize,
+    pub growth: f64,
+    /// The first one lies at the test's beginning.
     pub samples: Vec<Sample>,
 }
 
@@ -167,7 +171,7 @@ pub enum Quantity {
 }
 
 /// Loads a file of tests, in slowburn's form or promtool's, and the configuration it is about: `config`, or else the
-/// one that the file names.
+/// one that the file names. Secrets that cannot be read are made up: nobody is told anything.
 ///
 /// # Errors
 /// All mistakes of the file, and of the configuration if that is broken.
@@ -215,7 +219,7 @@ fn read(
         }
         let config = load_config(config?, of_config);
         let (tests, config) = (tests?, config?);
-        let tests = promtool::tests(&tests, &mut Reading { findings, config: &config, text });
+        let tests = promtool::tests(&tests, &mut Reading { findings, config: &config, text, room: MAX_FILE_SAMPLES });
         return Some((config, tests));
     }
     let tests = raw::RuleTests::decode(&tree, findings);
@@ -227,7 +231,7 @@ fn read(
     }
     let config = load_config(config.or(named.as_deref())?, of_config);
     let (tests, config) = (tests?, config?);
-    let tests = own::tests(&tests, &mut Reading { findings, config: &config, text });
+    let tests = own::tests(&tests, &mut Reading { findings, config: &config, text, room: MAX_FILE_SAMPLES });
     Some((config, tests))
 }
 
@@ -245,7 +249,7 @@ fn is_promtools(tree: &Node) -> bool {
 }
 
 fn load_config(path: &Path, of_config: &mut Vec<Diagnostics>) -> Option<Config> {
-    match load_with_process_env(path) {
+    match load_without_secrets(path) {
         Ok(Loaded { config, warnings }) => {
             of_config.push(warnings);
             Some(config)
@@ -263,12 +267,25 @@ struct Reading<'a> {
     config: &'a Config,
     /// Of the test file.
     text: &'a str,
+    /// How many samples there may still be.
+    room: usize,
 }
 
 impl Reading<'_> {
     fn line(&self, span: Span) -> usize {
         let before = self.text.as_bytes().get(..span.start as usize).unwrap_or_default();
         1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    /// Whether so many samples may be made; if not, that is reported.
+    fn takes_up(&mut self, samples: usize, at: Span) -> bool {
+        let enough = samples <= self.room;
+        if !enough && self.room > 0 {
+            let message = format!("with this the series of the file have more than {MAX_FILE_SAMPLES} samples");
+            self.findings.add(Diagnostic::error(at, message).help("make it shorter, or use two files"));
+        }
+        self.room = if enough { self.room - samples } else { 0 };
+        enough
     }
 
     /// Reports what is wrong inside a text value, at its place in the file if it stands there as it was read.

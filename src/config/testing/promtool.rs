@@ -7,7 +7,7 @@ use crate::config::types::MaybeZero;
 use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
 
-use super::{Check, CheckKind, MAX_SLOTS, MAX_TEST_SAMPLES, Reading, Series, Test, raw};
+use super::{Check, CheckKind, MAX_SLOTS, Reading, Series, Test, raw};
 
 /// How often promtool evaluates, and how far samples are apart, if nobody says.
 const DEFAULT_INTERVAL: Duration = Duration::from_minutes(1);
@@ -37,9 +37,6 @@ impl Reading<'_> {
         checks.sort_by_key(|check| check.line);
         let series = raw.input_series.value().into_iter().flatten();
         let series: Vec<Series> = series.filter_map(|series| self.bucket(&series.value, false)).collect();
-        if series.iter().map(|series| series.samples.len()).sum::<usize>() > MAX_TEST_SAMPLES {
-            self.findings.error(raw.at, format!("the series of this test have more than {MAX_TEST_SAMPLES} samples"));
-        }
         let times = checks.iter().filter_map(|check| match check.kind {
             CheckKind::Exported { at, .. } => Some(at),
             _ => None,

@@ -67,19 +67,23 @@ impl Phases {
     }
 }
 
-/// Requests, and slow ones, that were counted up by the multiples of `interval` from `lead` of them before the beginning
-/// to `until`; not beyond where the requests end. Before the beginning the first phases went on.
+/// Requests, and slow ones, of one interval before the beginning, when the first phases went on.
+pub(super) fn growth_before(requests: &Phases, slow: &Phases, interval: Duration) -> [f64; 2] {
+    let [rate, share] = [requests, slow].map(|phases| phases.at(0, 0).map_or(0.0, |(value, _)| value));
+    [rate * interval.secs(), rate * interval.secs() * share]
+}
+
+/// Requests, and slow ones, counted up from `first` at the beginning by the multiples of `interval` up to `until`; not
+/// beyond where the requests end.
 pub(super) fn count_up(
     requests: &Phases,
     slow: &Phases,
     interval: Duration,
-    (lead, until): (usize, Duration),
+    (first, until): ([f64; 2], Duration),
 ) -> Vec<[f64; 2]> {
     let end_ms = requests.end().unwrap_or(until).min(until).ms();
-    let [rate, share] = [requests, slow].map(|phases| phases.at(0, 0).map_or(0.0, |(value, _)| value));
-    let before = (0..=lead).map(|sample| rate * interval.secs() * sample as f64);
-    let mut counts: Vec<[f64; 2]> = before.map(|total| [total, total * share]).collect();
-    let [mut total, mut bad] = counts[lead];
+    let [mut total, mut bad] = first;
+    let mut counts = vec![first];
     for sample in 1..=end_ms / interval.ms() {
         let (mut at_ms, to_ms) = ((sample - 1) * interval.ms(), sample * interval.ms());
         while at_ms < to_ms {
@@ -153,12 +157,10 @@ mod tests {
         let check = |requests: &str, slow: &str, until_s: i64, expected: &[[f64; 2]]| {
             let phases = (Phases::parse(requests, rate).unwrap(), Phases::parse(slow, share).unwrap());
             let (interval, until) = (Duration::from_secs(10), Duration::from_secs(until_s));
-            assert_eq!(count_up(&phases.0, &phases.1, interval, (0, until)), expected, "{requests}; {slow}");
-            // With a lead, the same begins later and higher.
-            let with_lead = count_up(&phases.0, &phases.1, interval, (3, until));
-            let [total, bad] = with_lead[3];
-            let since: Vec<[f64; 2]> = with_lead[3..].iter().map(|count| [count[0] - total, count[1] - bad]).collect();
-            assert_eq!((with_lead[0], since.as_slice()), ([0.0; 2], expected));
+            let count = |first| count_up(&phases.0, &phases.1, interval, (first, until));
+            assert_eq!(count([0.0; 2]), expected, "{requests}; {slow}");
+            let higher: Vec<[f64; 2]> = expected.iter().map(|[total, bad]| [total + 64.0, bad + 32.0]).collect();
+            assert_eq!(count([64.0, 32.0]), higher, "{requests}; {slow}");
         };
         check("6/m", "0%", 30, &[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]);
         check("1/s for 10s, 0/s for 10s, 1/s", "50%", 30, &[[0.0, 0.0], [10.0, 5.0], [10.0, 5.0], [20.0, 10.0]]);
@@ -166,6 +168,8 @@ mod tests {
         check("2/s for 5s, 4/s", "0% for 8s, 100%", 20, &[[0.0, 0.0], [30.0, 8.0], [70.0, 48.0]]);
         // The series ends with its requests.
         check("1/s for 10s", "0%", 30, &[[0.0, 0.0], [10.0, 0.0]]);
+        let phases = (Phases::parse("2/s for 1m, 9/s", rate).unwrap(), Phases::parse("25% for 1s, 0%", share).unwrap());
+        assert_eq!(growth_before(&phases.0, &phases.1, Duration::from_secs(10)), [20.0, 5.0]);
     }
 
     #[test]

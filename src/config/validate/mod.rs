@@ -44,6 +44,16 @@ pub(super) struct Context<'a> {
     /// The files that were read and their texts, by the index in a [`Span`].
     pub read: &'a [(PathBuf, String)],
     pub interval: Duration,
+    pub secrets: Secrets,
+}
+
+/// What it means that the file of a secret cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secrets {
+    /// An error.
+    Needed,
+    /// Nothing: the secret is made up.
+    Spare,
 }
 
 /// The configuration, if all of its parts could be built; it is only sound if no finding is an error.
@@ -119,10 +129,27 @@ impl Context<'_> {
         Span { start, end: start + length as u32, ..whole }
     }
 
+    /// The text of the file of a secret; `made_up` if it cannot be read and need not be.
+    fn read_secret(
+        &mut self,
+        value: &Spanned<String>,
+        max_bytes: usize,
+        made_up: impl Fn() -> String,
+    ) -> Option<String> {
+        if self.secrets == Secrets::Spare && self.files.read(&self.named(value), max_bytes).is_err() {
+            return Some(made_up());
+        }
+        self.read_named(value, max_bytes)
+    }
+
+    fn named(&self, value: &Spanned<String>) -> PathBuf {
+        let base = self.read.get(usize::from(value.span.file)).and_then(|(path, _)| path.parent());
+        base.unwrap_or(Path::new("")).join(&value.value)
+    }
+
     /// The text of a file that a value names, relative to the file the value stands in.
     fn read_named(&mut self, value: &Spanned<String>, max_bytes: usize) -> Option<String> {
-        let base = self.read.get(usize::from(value.span.file)).and_then(|(path, _)| path.parent());
-        let path = base.unwrap_or(Path::new("")).join(&value.value);
+        let path = self.named(value);
         match self.files.read(&path, max_bytes) {
             Ok(text) => Some(text),
             Err(error) => {
