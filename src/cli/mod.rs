@@ -18,6 +18,7 @@ pub mod schema;
 pub mod silence;
 pub mod status;
 pub mod test;
+pub mod tune;
 pub mod when;
 
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ pub enum Command {
     Record(record::Record),
     /// Try rules on made-up series: exit 1 if what they lead to is not what is expected
     Test(test::Test),
+    /// Search history for settings of the rules that would have done better: exit 1 if none keeps the limit of pages
+    Tune(tune::Tune),
     /// Everything on one machine with nothing to install: simulated layers, real alerting, nothing sent
     Demo(demo::Demo),
     /// Hand the rules to others: 'slowburn rules export' writes them for Prometheus
@@ -79,6 +82,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(args),
         Command::Record(args) => record::run(args),
         Command::Test(args) => test::run(args),
+        Command::Tune(args) => tune::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Rules(rules_export::Rules::Export(args)) => rules_export::run(args),
         Command::Status(args) => status::run(args),

@@ -22,6 +22,7 @@
 //! assert!(diagnostics.to_string().starts_with(said), "{diagnostics}");
 //! ```
 
+pub mod bounds;
 mod confidence;
 pub mod cron;
 mod decode;
@@ -36,6 +37,7 @@ mod mask;
 pub mod promql;
 pub mod quote;
 mod raw;
+pub mod rewrite;
 pub mod schema;
 pub mod secret;
 pub mod selector;

@@ -133,7 +133,7 @@ pub fn show_ns(ns: u64) -> String {
 }
 
 /// A number without needless decimals.
-pub(super) fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     let text = format!("{number:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -153,7 +153,7 @@ fn slots(from: Timestamp, to: Timestamp, interval: Duration) -> u64 {
 }
 
 /// All buckets only where a rule looks at quantiles: they are most of the data.
-fn detail(spec: &Spec) -> Detail {
+pub(super) fn detail(spec: &Spec) -> Detail {
     let mut limits = spec.slos.iter().flat_map(|slo| &slo.rules).map(|rule| rule.limit);
     if limits.any(|limit| matches!(limit, Limit::Latency { .. })) { Detail::Buckets } else { Detail::Counts }
 }

@@ -11,5 +11,7 @@ pub mod score;
 
 pub mod text;
 
+pub mod tune;
+
 pub use document::Document;
 pub use driver::{Given, Progress, Recorder, ReplayError, Replayed, replay, replay_from};

@@ -38,5 +38,6 @@ mod store;
 mod systemd;
 mod templates;
 mod tidy;
+mod tune;
 mod wal;
 mod windows;

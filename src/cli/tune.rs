@@ -1,0 +1,257 @@
+//! `slowburn tune`: searches history for settings of burn-rate rules that would have done better. Sends nothing.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::available_parallelism;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{check, replay};
+use crate::clock::Clock;
+use crate::config::bounds::{self, Bounds, Values};
+use crate::config::incidents::KnownIncidents;
+use crate::config::rewrite::WrittenRules;
+use crate::config::{self, Config};
+use crate::engine::rule::Limit;
+use crate::engine::time::Duration;
+use crate::replay::ReplayError;
+use crate::replay::tune::rule_file::rule_file;
+use crate::replay::tune::space::Space;
+use crate::replay::tune::store::MAX_BYTES;
+use crate::replay::tune::{Options, Step, Stops, Store, Tuning, tune};
+use crate::source::reader::{Origin, Reader};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A range is written 6..20; a list 6,10,14.4. Without bounds, a setting is moved around what it \
+                        is now. Ctrl-C ends the search and shows what it found so far; a second one skips the rest."
+)]
+pub struct Tune {
+    /// The main configuration file
+    #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
+    config: PathBuf,
+    /// What is known to have happened: YAML or CSV with journey, start and end, and a layer and a note where there are
+    #[arg(long, value_name = "FILE")]
+    incidents: PathBuf,
+    /// First slot: RFC 3339, Unix seconds, or an age such as 7d [default: 30d, or where a file begins]
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Last slot: RFC 3339, Unix seconds, or an age [default: now, or where a file ends]
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Read this instead of the source: a recording, or text with timestamps; plain or gzip
+    #[arg(long, value_name = "FILE", conflicts_with = "tsdb")]
+    recording: Option<PathBuf>,
+    /// Read this Prometheus data or snapshot directory instead of the source; needs no server
+    #[arg(long, value_name = "DIR")]
+    tsdb: Option<PathBuf>,
+    /// How often a week somebody may be paged [default: as often as now, or as there are incidents]
+    #[arg(long, value_name = "N", value_parser = pages)]
+    max_pages_per_week: Option<f64>,
+    /// The burn-rate rules to tune [default: those that page]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    rules: Vec<String>,
+    /// Burn rates to try
+    #[arg(long, value_name = "RANGE")]
+    burn_rate: Option<Values<f64>>,
+    /// Long windows to try
+    #[arg(long, value_name = "RANGE")]
+    long: Option<Values<Duration>>,
+    /// Short windows to try
+    #[arg(long, value_name = "RANGE")]
+    short: Option<Values<Duration>>,
+    /// Counts of consecutive evaluations to try
+    #[arg(long, value_name = "RANGE")]
+    consecutive: Option<Values<u32>>,
+    /// Bounds rule by rule, before those above: bounds: [{rule: spike, burn_rate: 6..20, long: 5m..1h}]
+    #[arg(long, value_name = "FILE")]
+    bounds: Option<PathBuf>,
+    /// Candidates to try
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    trials: u32,
+    /// The same seed makes the same search
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How to print what was found
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write the recommended rules to this file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write to it even if it exists
+    #[arg(long, requires = "out")]
+    force: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Tables for people
+    Text,
+    /// One JSON document, the same bytes for the same input
+    Json,
+}
+
+fn pages(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|pages| (0.0..=1e6).contains(pages));
+    number.ok_or_else(|| "write a number such as 2 or 0.5".to_owned())
+}
+
+pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
+    let loaded = match config::load_with_process_env(&args.config) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            check::show(&diagnostics);
+            anyhow::bail!("the configuration is broken; nothing was tuned");
+        }
+    };
+    check::show(&loaded.warnings);
+    let config = &loaded.config;
+    // What may be wrong with the arguments is said before anything is waited for.
+    let written = WrittenRules::read(&config.files, &|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?;
+    let space = space(args, config, &written)?;
+    let incidents = match KnownIncidents::load(&args.incidents, &config.spec) {
+        Ok(incidents) => incidents,
+        Err(diagnostics) => {
+            check::show(&diagnostics);
+            anyhow::bail!("the file of incidents is broken; nothing was tuned");
+        }
+    };
+    if let Some(path) = args.out.as_deref().filter(|path| !args.force && path.exists()) {
+        anyhow::bail!("'{}' exists; --force overwrites it", path.display());
+    }
+    let now = Clock.now();
+    let origin = match (&args.recording, &args.tsdb) {
+        (Some(file), _) => Origin::Recording(file.clone()),
+        (None, Some(folder)) => Origin::Tsdb(folder.clone()),
+        (None, None) => Origin::Source,
+    };
+    let reader = Reader::open(config, &origin)?.ok_or(ReplayError::NoHistory)?;
+    reader.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let (from, to) = replay::range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, config, now)?;
+    check::show(&incidents.outside(from, to));
+    let stops = Arc::new(Stops::default());
+    let runtime = tokio::runtime::Runtime::new()?;
+    let store = runtime.block_on(async {
+        stop_on_ctrl_c(&stops);
+        let bar = progress_bar("read", "slots");
+        let read = Store::read(config, reader, (from, to), MAX_BYTES, |done, total| {
+            show_progress(&bar, done, total);
+            !stops.search.load(Ordering::Relaxed)
+        });
+        let store = read.await;
+        bar.finish_and_clear();
+        store
+    })?;
+    let options = Options {
+        trials: args.trials as usize,
+        seed: args.seed,
+        threads: available_parallelism().map_or(1, usize::from),
+        max_pages_a_week: args.max_pages_per_week,
+    };
+    let bars = [progress_bar("tried", "candidates"), progress_bar("checked", "candidates")];
+    let tuning = tune(&store, &config.spec, &space, &incidents.list, &options, &stops, |step| match step {
+        Step::Tried { done, total } => show_progress(&bars[0], done, total),
+        Step::Checked { done, total } => {
+            bars[0].finish_and_clear();
+            show_progress(&bars[1], done, total);
+        }
+    });
+    bars.iter().for_each(ProgressBar::finish_and_clear);
+    print(&tuning, args.format)?;
+    if let Some(path) = &args.out {
+        write(&tuning, &written, path, args.force)?;
+    }
+    Ok(if tuning.recommended.is_some() { super::FINE } else { super::FOUND }.into())
+}
+
+/// What may be tried: the bounds of the file, then those of the command line, then around what there is.
+fn space(args: &Tune, config: &Config, written: &WrittenRules) -> anyhow::Result<Space> {
+    let by_rule = match &args.bounds {
+        Some(path) => match bounds::load(path, &burn_rate_rules(config)) {
+            Ok(bounds) => bounds,
+            Err(diagnostics) => {
+                check::show(&diagnostics);
+                anyhow::bail!("the file of bounds is broken; nothing was tuned");
+            }
+        },
+        None => BTreeMap::new(),
+    };
+    let for_all = Bounds {
+        burn_rate: args.burn_rate.clone(),
+        long: args.long.clone(),
+        short: args.short.clone(),
+        consecutive: args.consecutive.clone(),
+    };
+    let bounds = |rule: &str| by_rule.get(rule).cloned().unwrap_or_default().or(&for_all);
+    Ok(Space::new(&config.spec, &args.rules, bounds, |rule| !written.says(rule, "clear_after"))?)
+}
+
+/// The names of all burn-rate rules that some journey uses.
+fn burn_rate_rules(config: &Config) -> Vec<&str> {
+    let rules = config.spec.slos.iter().flat_map(|slo| &slo.rules);
+    let mut names: Vec<&str> =
+        rules.filter(|rule| matches!(rule.limit, Limit::BurnRate { .. })).map(|rule| rule.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn print(tuning: &Tuning, format: Format) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = match format {
+        Format::Text => write!(out, "{tuning}"),
+        Format::Json => tuning.write_json(&mut out),
+    };
+    written.and_then(|()| out.flush()).context("cannot write the result")
+}
+
+fn write(tuning: &Tuning, written: &WrittenRules, path: &Path, force: bool) -> anyhow::Result<()> {
+    let shown = path.display().to_string();
+    let Some(point) = tuning.recommended() else {
+        eprintln!("Nothing is recommended, so '{shown}' was not written.");
+        return Ok(());
+    };
+    let mut options = OpenOptions::new();
+    // Whoever made it meanwhile keeps it.
+    options.write(true).create(force).create_new(!force).truncate(force);
+    let mut file = options.open(path).with_context(|| format!("cannot write '{shown}'"))?;
+    let text = rule_file(tuning, point, written, &shown, Clock.now());
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write '{shown}'"))?;
+    eprintln!("Wrote '{shown}'. To use it, {}.", written.adoption(&shown));
+    Ok(())
+}
+
+/// The first Ctrl-C ends the search, the second everything.
+fn stop_on_ctrl_c(stops: &Arc<Stops>) {
+    let stops = Arc::clone(stops);
+    tokio::spawn(async move {
+        for stop in [&stops.search, &stops.all] {
+            if tokio::signal::ctrl_c().await.is_err() {
+                return;
+            }
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+}
+
+fn progress_bar(what: &str, unit: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    let template = format!("{{bar:30}} {{pos}} of {{len}} {unit} {what}, {{per_sec}}, {{eta}} left");
+    bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn show_progress(bar: &ProgressBar, done: u64, total: u64) {
+    bar.set_length(total);
+    bar.set_position(done);
+}
