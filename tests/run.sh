@@ -52,6 +52,12 @@ else
     install_quietly faketime
 fi
 
+if command -v chromium >/dev/null; then
+    echo "chromium is here: $(chromium --version 2>/dev/null)"
+else
+    install_quietly chromium
+fi
+
 if command -v openssl >/dev/null; then
     echo "openssl is here: $(openssl version)"
 else

@@ -1,7 +1,7 @@
 //! `slowburn replay`: what would have been sent over a stretch of history. Sends nothing.
 
 mod judging;
-
+pub mod page;
 mod silences;
 
 use std::fs::File;
@@ -19,7 +19,8 @@ use super::{check, interrupt, when};
 use crate::clock::Clock;
 use crate::config;
 use crate::engine::time::{Duration, Timestamp};
-use crate::replay::{Document, ReplayError, replay_from};
+use crate::replay::report::observe;
+use crate::replay::{Progress, ReplayError, replay_from};
 use crate::source::reader::{Origin, Reader};
 
 /// How much history is replayed if nobody says.
@@ -67,6 +68,8 @@ enum Format {
     Text,
     /// One JSON document, the same bytes for the same input
     Json,
+    /// One page with plots and every message, which needs nothing else and prints well
+    Html,
 }
 
 pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
@@ -104,21 +107,36 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     let bar = Bar::new("Replaying");
     let (replayed, stopped) = runtime.block_on(async {
         let stop = interrupt::watch();
-        let replayed = replay_from(&loaded.config, reader.until(stop.clone()), from, to, &given, |progress| {
+        let reader = reader.until(stop.clone());
+        let progress = |progress: Progress| {
             bar.show(progress.at, progress.done, progress.total);
             !*stop.borrow()
-        });
-        (replayed.await, *stop.borrow())
+        };
+        let replayed = match args.format {
+            Format::Html => {
+                let observed = observe(&loaded.config, reader, from, to, &given, progress).await;
+                observed.map(|(replayed, observed)| (replayed, Some(observed)))
+            }
+            Format::Text | Format::Json => {
+                replay_from(&loaded.config, reader, from, to, &given, progress).await.map(|replayed| (replayed, None))
+            }
+        };
+        (replayed, *stop.borrow())
     });
     bar.clear();
-    let mut replayed = replayed?;
+    let (mut replayed, observed) = replayed?;
     let stopped = stopped && replayed.document.to < to.align_down(loaded.config.spec.interval);
     if stopped && replayed.document.evaluations == 0 {
         anstream::eprintln!("interrupted before anything was replayed");
         return Ok(interrupt::INTERRUPTED.into());
     }
     replayed.document.judge(args.time_zone.0, incidents.is_some().then_some(&given.known));
-    write(&replayed.document, args.format, &mut *out).context("cannot write the result")?;
+    let written = match (&observed, args.format) {
+        (Some(observed), _) => out.write_all(page::page(&loaded.config, &replayed, observed).as_bytes()),
+        (None, Format::Json) => replayed.document.write_json(&mut *out),
+        (None, Format::Text | Format::Html) => write!(out, "{}", replayed.document),
+    };
+    written.and_then(|()| out.flush()).context("cannot write the result")?;
     match replayed.broken {
         Some(broken) => Err(broken.into()),
         None if stopped => {
@@ -156,12 +174,4 @@ fn newest(config: &config::Config, now: Timestamp) -> Timestamp {
         config::Source::Prometheus(source) => now - source.delay,
         config::Source::Scrape(_) => now,
     }
-}
-
-fn write(document: &Document, format: Format, out: &mut dyn Write) -> io::Result<()> {
-    match format {
-        Format::Text => write!(out, "{document}")?,
-        Format::Json => document.write_json(out)?,
-    }
-    out.flush()
 }

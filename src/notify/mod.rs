@@ -22,6 +22,7 @@ mod links;
 mod message;
 mod pagerduty;
 mod post;
+pub mod reading;
 mod secrets;
 mod slack;
 mod text;

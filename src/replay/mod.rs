@@ -7,6 +7,8 @@ pub mod document;
 
 pub mod driver;
 
+pub mod report;
+
 pub mod score;
 
 pub mod text;

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::engine::alert::AlertRecord;
 use crate::engine::histogram::place;
-use crate::engine::notification::Reason;
+use crate::engine::notification::{HeldBack, Reason};
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::{Duration, Timestamp};
 
@@ -79,7 +79,7 @@ impl Document {
                 day = &time[..10];
                 writeln!(f, "  {day}")?;
             }
-            let mark = mark(told);
+            let mark = mark(told.reason, told.urgency, told.stage);
             let head = format!("    {} {mark:<8} ", &time[11..19]);
             wrapped(f, &head, &format!("{} -> {}", told.summary, receivers.join(", ")))?;
         }
@@ -98,19 +98,7 @@ impl Document {
         for (rule, (alerts, longest)) in self.by_rule() {
             writeln!(f, "    {alerts:>10} alerts of {rule}, the longest {}", longest.coarse())?;
         }
-        let held = &self.held_back;
-        let evaluations = [
-            (held.not_consecutive, "over a threshold, but not in consecutive windows"),
-            (held.same_stage, "already told, nothing new"),
-            (held.joined, "joined an open incident without making it worse"),
-            (held.low_traffic, "too few requests to be sure"),
-        ];
-        let notifications = [
-            (held.silenced, "silenced"),
-            (held.maintenance, "in maintenance"),
-            (held.inactive_hours, "outside active hours"),
-            (held.flapping, "of what comes and goes"),
-        ];
+        let [evaluations, notifications] = held_back(&self.held_back);
         reasons(f, "evaluations", &evaluations)?;
         reasons(f, "notifications", &notifications)?;
         for window in &self.maintenance {
@@ -127,7 +115,7 @@ impl Document {
     }
 
     /// Distinct moments at which receivers were told of something new that is at least this urgent and critical.
-    fn opened(&self, urgency: Urgency) -> usize {
+    pub(super) fn opened(&self, urgency: Urgency) -> usize {
         let is_page = |told: &&NotificationSummary| told.urgency == Urgency::Page && told.stage == Stage::Critical;
         let mut news: Vec<(Timestamp, &str)> = self
             .notifications
@@ -141,7 +129,7 @@ impl Document {
     }
 
     /// Alerts and the longest of them, by rule. An alert that went from stage to stage is one.
-    fn by_rule(&self) -> BTreeMap<&str, (usize, Duration)> {
+    pub(super) fn by_rule(&self) -> BTreeMap<&str, (usize, Duration)> {
         let mut alerts: Vec<&AlertRecord> = self.alerts.iter().collect();
         let whose = |alert: &AlertRecord| (alert.journey.clone(), alert.layer.clone(), alert.labels.clone());
         alerts.sort_by_cached_key(|alert| (alert.rule.clone(), whose(alert), alert.fired_at));
@@ -159,12 +147,31 @@ impl Document {
     }
 }
 
-fn same_news(a: &NotificationSummary, b: &NotificationSummary) -> bool {
-    (a.at, mark(a), &a.incident, &a.summary) == (b.at, mark(b), &b.incident, &b.summary)
+/// What was held back of evaluations and of notifications, with the reasons.
+pub(super) fn held_back(held: &HeldBack) -> [[(u64, &'static str); 4]; 2] {
+    let evaluations = [
+        (held.not_consecutive, "over a threshold, but not in consecutive windows"),
+        (held.same_stage, "already told, nothing new"),
+        (held.joined, "joined an open incident without making it worse"),
+        (held.low_traffic, "too few requests to be sure"),
+    ];
+    let notifications = [
+        (held.silenced, "silenced"),
+        (held.maintenance, "in maintenance"),
+        (held.inactive_hours, "outside active hours"),
+        (held.flapping, "of what comes and goes"),
+    ];
+    [evaluations, notifications]
 }
 
-fn mark(told: &NotificationSummary) -> &'static str {
-    match (told.reason, told.urgency, told.stage) {
+fn same_news(a: &NotificationSummary, b: &NotificationSummary) -> bool {
+    let news = |told: &NotificationSummary| (told.at, mark(told.reason, told.urgency, told.stage));
+    (news(a), &a.incident, &a.summary) == (news(b), &b.incident, &b.summary)
+}
+
+/// One word for what a notification is.
+pub(super) fn mark(reason: Reason, urgency: Urgency, stage: Stage) -> &'static str {
+    match (reason, urgency, stage) {
         (Reason::Resolved, ..) => "resolved",
         (Reason::Repeated, ..) => "repeat",
         (Reason::Blind, ..) => "blind",

@@ -25,6 +25,7 @@ mod quality;
 mod real;
 mod remote_read;
 mod replay;
+mod report;
 mod route;
 mod rule_test;
 mod same_decisions;

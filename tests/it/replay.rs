@@ -14,6 +14,8 @@ use super::history::{Plan, Series};
 use super::{golden, quality};
 
 const STEP: Duration = Duration::from_secs(30);
+/// How old a sample may be that a poll still sees.
+const LOOKBACK: Duration = Duration::from_minutes(5);
 
 fn replayed() -> Document {
     replayed_with(quality::spec("standard", 2))
@@ -31,29 +33,27 @@ fn replayed_with(spec: Arc<Spec>) -> Document {
 
 /// One day of the history, as a source hands it over.
 pub fn slice(plan: &Plan, series: &[Series], from: Timestamp) -> History {
-    let slots = (Duration::from_days(1).ms() / STEP.ms()) as usize;
+    part(plan, series, from, Duration::from_days(1), STEP)
+}
+
+/// The same of any part, polled at any interval.
+pub fn part(plan: &Plan, series: &[Series], from: Timestamp, length: Duration, step: Duration) -> History {
+    let slots = (length.ms() / step.ms()) as usize;
     let slo = |series: &Series| plan.layers.iter().position(|layer| layer.name == series.labels["layer"]);
     let counts_at = |series: &Series, slot: Timestamp| {
         let newest = series.samples.partition_point(|(at, _)| *at <= slot).checked_sub(1);
-        newest.map_or(vec![f64::NAN; series.bounds_s.len()], |newest| series.samples[newest].1.clone())
+        let newest = newest.map(|newest| &series.samples[newest]).filter(|(at, _)| slot.since(*at) < LOOKBACK);
+        newest.map_or(vec![f64::NAN; series.bounds_s.len()], |(_, counts)| counts.clone())
     };
     let rows = series.iter().map(|series| HistorySeries {
         slo: slo(series).expect("every series has a layer"),
         labels: series.labels.clone(),
         bounds: Arc::clone(&series.bounds_s),
         counts: (0..slots as i64)
-            .flat_map(|slot| counts_at(series, from + Duration::from_ms(slot * STEP.ms())))
+            .flat_map(|slot| counts_at(series, from + Duration::from_ms(slot * step.ms())))
             .collect(),
     });
-    History {
-        from,
-        step: STEP,
-        slots,
-        series: rows.collect(),
-        flawed: Vec::new(),
-        warnings: Vec::new(),
-        partial: false,
-    }
+    History { from, step, slots, series: rows.collect(), flawed: Vec::new(), warnings: Vec::new(), partial: false }
 }
 
 #[test]

@@ -1,0 +1,210 @@
+//! A replay as one page that needs nothing else: no server, no font, no picture, no script from elsewhere. It can be
+//! attached to a postmortem, opened on a train and printed.
+//!
+//! What it shows was decided by the engine and rendered by the receivers' own code, which hands the texts in: nothing here
+//! words a message, and no secret is within reach. The same replay makes the same bytes.
+
+mod axis;
+mod layer;
+mod overview;
+mod plot;
+pub mod samples;
+mod timeline;
+mod told;
+mod words;
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
+
+use self::layer::{Layer, layers};
+use self::samples::Samples;
+use self::timeline::Incidents;
+use super::document::Document;
+use super::driver::{self, Given, Progress, ReplayError, Replayed};
+use crate::config::Config;
+use crate::engine::Spec;
+use crate::engine::notification::Notification;
+use crate::engine::time::Timestamp;
+use crate::source::prometheus::Detail;
+use crate::source::reader::Reader;
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// The numbers of all plots together, in values, beyond which stretches are made longer: a page of about a megabyte.
+const MAX_VALUES: usize = 150_000;
+
+/// A notification as its receiver would have read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// `Slack`, `Mail`.
+    pub channel: &'static str,
+    pub title: String,
+    /// Lines.
+    pub text: String,
+    /// What is to be known beside: a template that failed.
+    pub note: Option<String>,
+}
+
+/// All that a page shows.
+pub struct Report<'a> {
+    pub spec: &'a Spec,
+    pub document: &'a Document,
+    pub samples: &'a Samples,
+    /// Those of the document, in full.
+    pub notifications: &'a [Arc<Notification>],
+    /// One for each notification.
+    pub readings: &'a [Reading],
+    /// Why reading ended before the range did, if so. Free of secrets.
+    pub broken: Option<String>,
+}
+
+/// What a replay leaves behind beside its document.
+#[derive(Debug)]
+pub struct Observed {
+    pub samples: Samples,
+    /// Those of the document, in full.
+    pub notifications: Vec<Arc<Notification>>,
+}
+
+/// Replays `[from, to]` as [`super::replay_from`] does, with all buckets, and keeps what every SLO measured.
+pub async fn observe(
+    config: &Config,
+    reader: Reader,
+    from: Timestamp,
+    to: Timestamp,
+    given: &Given,
+    progress: impl FnMut(Progress) -> bool,
+) -> Result<(Replayed, Observed), ReplayError> {
+    let interval = config.spec.interval;
+    let mut samples = Samples::new(config.spec.clone(), from.align_up(interval), to.align_down(interval));
+    let look = |engine: &_, slot| samples.look(engine, slot);
+    let (recorder, broken) = driver::drive(config, reader, (from, to), Detail::Buckets, given, progress, look).await?;
+    let notifications = recorder.notifications().to_vec();
+    let observed = Observed { samples: samples.light(), notifications };
+    Ok((Replayed { document: recorder.finish(), broken }, observed))
+}
+
+impl Samples {
+    /// In stretches so long that a page of them is light.
+    pub fn light(self) -> Self {
+        let tracks: usize = self.slos.iter().map(|slo| slo.tracks.len()).sum();
+        let times = (tracks * self.stretches).div_ceil(MAX_VALUES);
+        self.coarser(times)
+    }
+}
+
+impl Report<'_> {
+    /// The whole page.
+    pub fn page(&self) -> String {
+        let layers = layers(self);
+        let news = told::news(self.notifications);
+        let incidents = Incidents::of_report(self);
+        let document = self.document;
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta http-equiv="Content-Security-Policy" content=(policy());
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    // Without it a browser asks the server for one.
+                    link rel="icon" href="data:,";
+                    title { "slowburn replay, " (words::time(document.from)) " to " (words::time(document.to)) " UTC" }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    a.skip href="#main" { "Skip to the report" }
+                    header {
+                        h1 { "slowburn replay" }
+                        (overview::heading(self))
+                        button.theme type="button" hidden { "Dark" }
+                    }
+                    (contents(&layers))
+                    main id="main" tabindex="-1" {
+                        (overview::warnings(self, &layers))
+                        (overview::figures(self))
+                        (overview::budgets(self, &layers))
+                        (incidents.section(self, &news))
+                        (told::section(self, &news, &incidents))
+                        (plots(self, &layers))
+                        (overview::held_back(self))
+                    }
+                    footer {
+                        "slowburn " (env!("CARGO_PKG_VERSION")) ". All times are UTC. A point of a curve is "
+                        (self.samples.stretch) "."
+                    }
+                    (hatching())
+                    script { (PreEscaped(SCRIPT)) }
+                }
+            }
+        }
+        .into_string()
+    }
+}
+
+/// Nothing is loaded from anywhere, and nothing runs but the page's own script.
+fn policy() -> String {
+    let hash = |text: &str| BASE64.encode(Sha256::digest(text));
+    let (style, script) = (hash(STYLE), hash(SCRIPT));
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src data:; base-uri 'none'; \
+         form-action 'none'"
+    )
+}
+
+fn contents(layers: &[Layer<'_>]) -> Markup {
+    let sections =
+        [("budgets", "Budgets"), ("incidents", "Incidents"), ("notifications", "Notifications"), ("layers", "Plots")];
+    html! {
+        nav aria-label="Contents" {
+            ul {
+                @for (id, name) in sections { li { a href={ "#" (id) } { (name) } } }
+                li { a href="#held-back" { "Held back" } }
+            }
+            ul.layers { @for layer in layers { li { a href={ "#" (layer.id) } { (layer.name) } } } }
+        }
+    }
+}
+
+fn plots(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
+    let slots = report.samples.stretch.in_slots(report.spec.interval);
+    html! {
+        section id="layers" aria-labelledby="layers-h" {
+            h2 id="layers-h" { "Burn rates, latencies and budgets" }
+            p.about {
+                "All plots share one time axis. "
+                @if slots > 1 {
+                    "A point is " (report.samples.stretch) ", " (slots) " evaluations: the curve goes through its highest value \
+                     (for what is left of a budget its lowest), and the shade spans all of them. "
+                } @else { "A point is one evaluation. " }
+                "Behind the curves stand the journey's incidents; the strip at the top tells at which stage the rule's alert \
+                 stood, thin for warning and thick for critical. Hatched is what was not seen, and the strip at the bottom \
+                 marks what was seen in part."
+            }
+            p.about.keyboard hidden {
+                "Pointing at a plot tells its values. By keyboard: each SLO has a reader before its plots, on which left and right \
+                 move through time and up and down from plot to plot."
+            }
+            @for layer in layers { (layer.render(report)) }
+        }
+    }
+}
+
+/// What unseen time is filled with.
+fn hatching() -> Markup {
+    html! {
+        svg.unseen width="0" height="0" aria-hidden="true" {
+            defs {
+                pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
+                    line.hatch x1="0" y1="0" x2="0" y2="6" {}
+                }
+            }
+        }
+    }
+}
