@@ -34,6 +34,12 @@ else
     }
 fi
 
+if command -v victoria-metrics >/dev/null; then
+    echo "victoria-metrics is here: $(victoria-metrics --version)"
+else
+    install_quietly victoria-metrics
+fi
+
 if [ -x /lib/systemd/systemd ] && command -v nsenter >/dev/null; then
     echo "systemd is here: $(/lib/systemd/systemd --version | head -n 1)"
 else

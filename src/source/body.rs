@@ -7,6 +7,8 @@ use super::error::{SourceError, quote};
 
 /// How much of an error's text is read, in bytes.
 const ERROR_BODY_BYTES: usize = 64 * 1024;
+/// About how many bytes of lines are handed over at once.
+const LINES_BYTES: usize = 1 << 20;
 
 /// An answer that was read to its end.
 pub(super) struct Answer {
@@ -16,13 +18,67 @@ pub(super) struct Answer {
     pub body: Vec<u8>,
 }
 
+/// An answer that is read line by line.
+pub(super) struct Lines {
+    response: Response,
+    /// The beginning of a line.
+    rest: Vec<u8>,
+    /// How much more may come.
+    left_bytes: usize,
+    max_bytes: usize,
+}
+
 /// Sends and reads. `max_bytes` counts decompressed bytes. Knows no deadline: the caller wraps it in one.
 pub(super) async fn fetch(request: RequestBuilder, max_bytes: usize) -> Result<Answer, SourceError> {
+    whole(send(request).await?, max_bytes).await
+}
+
+/// The same, but a success is read as it comes; anything else is the error's answer.
+pub(super) async fn lines(request: RequestBuilder, max_bytes: usize) -> Result<Result<Lines, Answer>, SourceError> {
+    let response = send(request).await?;
+    if !response.status().is_success() {
+        return whole(response, max_bytes).await.map(Err);
+    }
+    Ok(Ok(Lines { response, rest: Vec::new(), left_bytes: max_bytes, max_bytes }))
+}
+
+impl Lines {
+    /// Some lines, each with its end; `None` after the last. An answer that ends inside a line is cut off.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
+        loop {
+            let chunk = self.response.chunk().await;
+            let Some(chunk) = chunk.map_err(|error| SourceError::Truncated(crate::http::reason(error)))? else {
+                return match self.rest.last() {
+                    None => Ok(None),
+                    Some(b'\n') => Ok(Some(std::mem::take(&mut self.rest))),
+                    Some(_) => Err(SourceError::Truncated("it ends inside a line".into())),
+                };
+            };
+            let too_large = SourceError::TooLarge { limit_bytes: self.max_bytes };
+            self.left_bytes = self.left_bytes.checked_sub(chunk.len()).ok_or(too_large)?;
+            self.rest.extend_from_slice(&chunk);
+            // Many lines at once cost fewer turns.
+            if self.rest.len() >= LINES_BYTES
+                && let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n')
+            {
+                let rest = self.rest.split_off(end + 1);
+                return Ok(Some(std::mem::replace(&mut self.rest, rest)));
+            }
+        }
+    }
+}
+
+async fn send(request: RequestBuilder) -> Result<Response, SourceError> {
     let response = request.send().await.map_err(before_answer)?;
     let status = response.status();
     if status.is_redirection() {
         return Err(SourceError::Redirect { status: status.as_u16(), location: location(&response) });
     }
+    Ok(response)
+}
+
+async fn whole(response: Response, max_bytes: usize) -> Result<Answer, SourceError> {
+    let status = response.status();
     let header = response.headers().get(CONTENT_TYPE);
     let content_type = header.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let body = match status.is_success() {

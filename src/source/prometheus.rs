@@ -5,6 +5,8 @@
 
 mod answer;
 
+mod export;
+
 mod history;
 
 mod probe;

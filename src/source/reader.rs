@@ -82,6 +82,13 @@ impl Reader {
             (Origin::Recording(path), _) => open_file(path, config, plan)?,
             (Origin::Tsdb(folder), _) => Kind::Archive(Box::new(tsdb::open(folder, plan)?)),
         };
+        if let Kind::Archive(archive) = &kind
+            && archive.span.is_none()
+            && let Some(broken) = &archive.broken
+        {
+            // Nothing stood before it.
+            return Err(broken.error.clone());
+        }
         Ok(Some(Self { kind, stop: None }))
     }
 

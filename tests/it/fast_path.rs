@@ -25,17 +25,33 @@ const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 const BATCH: usize = 5_000;
 
 #[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
+pub struct WriteRequest {
     #[prost(message, repeated, tag = "1")]
-    series: Vec<TimeSeries>,
+    pub series: Vec<TimeSeries>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
+pub struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
+    pub labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
+    pub samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "4")]
+    pub histograms: Vec<NativeHistogram>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct NativeHistogram {
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    #[prost(double, tag = "3")]
+    pub sum: f64,
+    #[prost(double, tag = "5")]
+    pub zero_threshold: f64,
+    #[prost(uint64, tag = "6")]
+    pub zero_count: u64,
+    #[prost(int64, tag = "15")]
+    pub unix_ms: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -150,19 +166,26 @@ fn add(seed: u64, series: Series, out: &mut Vec<(Vec<Label>, Sample)>) {
 
 /// Writes samples as Prometheus' remote write does, in the order of time.
 pub async fn write(url: &str, samples: &[(Vec<Label>, Sample)]) {
-    let client = slowburn::http::client(&HttpClient::default()).unwrap();
     for batch in samples.chunks(BATCH) {
-        let series = batch.iter().map(|(labels, sample)| TimeSeries { labels: labels.clone(), samples: vec![*sample] });
-        let request = WriteRequest { series: series.collect() }.encode_to_vec();
-        let body = snap::raw::Encoder::new().compress_vec(&request).unwrap();
-        let sent = client
-            .post(format!("{url}/api/v1/write"))
-            .header("content-encoding", "snappy")
-            .header("content-type", "application/x-protobuf")
-            .header("x-prometheus-remote-write-version", "0.1.0");
-        let answer = sent.body(body).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        let series = batch.iter().map(|(labels, sample)| TimeSeries {
+            labels: labels.clone(),
+            samples: vec![*sample],
+            histograms: vec![],
+        });
+        send(url, &WriteRequest { series: series.collect() }).await;
     }
+}
+
+pub async fn send(url: &str, request: &WriteRequest) {
+    let client = slowburn::http::client(&HttpClient::default()).unwrap();
+    let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+    let sent = client
+        .post(format!("{url}/api/v1/write"))
+        .header("content-encoding", "snappy")
+        .header("content-type", "application/x-protobuf")
+        .header("x-prometheus-remote-write-version", "0.1.0");
+    let answer = sent.body(body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
 }
 
 fn config(url: &str, seed: u64) -> Config {

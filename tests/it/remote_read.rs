@@ -24,8 +24,8 @@ const EXTERNAL: &str = "global: {external_labels: {region: eu, replica: '1'}}\n"
 const MANY_SLOTS_STEP: Duration = Duration::from_ms(400);
 
 /// A proxy in front of a server, which passes remote read on or says no to it, and counts both.
-struct Proxy {
-    url: String,
+pub struct Proxy {
+    pub url: String,
     reads: Arc<AtomicUsize>,
 }
 
@@ -33,16 +33,24 @@ struct Proxy {
 struct Behind {
     upstream: String,
     refusal: Option<StatusCode>,
+    /// What is refused, if anything is.
+    path: &'static str,
     reads: Arc<AtomicUsize>,
     client: reqwest::Client,
 }
 
 impl Proxy {
     async fn start(upstream: &str, refusal: Option<u16>) -> Self {
+        Self::refusing(upstream, "/api/v1/read", refusal).await
+    }
+
+    /// Says no to requests for this path, and counts them.
+    pub async fn refusing(upstream: &str, path: &'static str, refusal: Option<u16>) -> Self {
         let reads = Arc::new(AtomicUsize::new(0));
         let behind = Behind {
             upstream: upstream.to_owned(),
             refusal: refusal.map(|status| StatusCode::from_u16(status).unwrap()),
+            path,
             reads: Arc::clone(&reads),
             client: slowburn::http::client(&HttpClient::default()).unwrap(),
         };
@@ -53,14 +61,14 @@ impl Proxy {
         Self { url, reads }
     }
 
-    fn reads(&self) -> usize {
+    pub fn reads(&self) -> usize {
         self.reads.load(Ordering::Relaxed)
     }
 }
 
 async fn pass(State(behind): State<Behind>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    if head.uri.path() == "/api/v1/read" {
+    if head.uri.path() == behind.path {
         behind.reads.fetch_add(1, Ordering::Relaxed);
         if let Some(refusal) = behind.refusal {
             return (refusal, "<html>not here</html>").into_response();

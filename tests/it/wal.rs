@@ -19,7 +19,7 @@ use crate::source_real::{SPAN, openmetrics};
 const RECEIVER: [&str; 2] = ["--web.enable-remote-write-receiver", "--web.enable-admin-api"];
 
 /// The samples of an OpenMetrics text, in the order of time; each series ends with a stale marker.
-fn samples(openmetrics: &str) -> Vec<(Vec<Label>, Sample)> {
+pub fn samples(openmetrics: &str) -> Vec<(Vec<Label>, Sample)> {
     let mut samples: Vec<(Vec<Label>, Sample)> = Vec::new();
     for line in openmetrics.lines().filter(|line| !line.starts_with('#')) {
         let (series, rest) = line.split_once("} ").unwrap();
@@ -44,13 +44,13 @@ fn samples(openmetrics: &str) -> Vec<(Vec<Label>, Sample)> {
     samples
 }
 
-fn copied(data: &Path, to: &Path) -> PathBuf {
+pub fn copied(data: &Path, to: &Path) -> PathBuf {
     let status = Command::new("cp").arg("-r").args([data, to]).status().unwrap();
     assert!(status.success());
     to.to_owned()
 }
 
-async fn post(url: &str, form: &[(&str, String)]) -> String {
+pub async fn post(url: &str, form: &[(&str, String)]) -> String {
     let client = slowburn::http::client(&HttpClient::default()).unwrap();
     let answer = client.post(url).form(form).send().await.unwrap();
     assert!(answer.status().is_success(), "{}", answer.status());

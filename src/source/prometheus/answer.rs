@@ -105,7 +105,7 @@ pub(super) fn refusal(status: u16, body: &[u8]) -> Option<SourceError> {
     Some(SourceError::Api { status, kind: quote(&refusal.error_type), message: quote(&refusal.error) })
 }
 
-fn misread(body: &[u8], error: &serde_json::Error) -> SourceError {
+pub(super) fn misread(body: &[u8], error: &serde_json::Error) -> SourceError {
     let is_json = body.trim_ascii_start().first().is_some_and(|byte| matches!(byte, b'{' | b'['));
     match error.classify() {
         Category::Eof if is_json => SourceError::Truncated(quote(&error.to_string())),

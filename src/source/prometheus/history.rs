@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::clock::Deadline;
 use crate::engine::histogram::Labels;
@@ -16,7 +17,7 @@ use crate::source::sampler::{Grid, Run};
 use crate::source::series::Bounded;
 
 use super::answer::{self, Key, MatrixRow, Notes, Shape};
-use super::remote::as_queries_name_them;
+use super::remote::{as_queries_name_them, is_missing};
 use super::survey::Survey;
 use super::{Prometheus, seconds};
 
@@ -148,11 +149,35 @@ impl Prometheus {
             return Err(SourceError::TooManySlots { slots: grid.slots, limit: MAX_SLOTS });
         }
         let matcher = if le.is_empty() { String::new() } else { any_of("le", le.iter().map(String::as_str)) };
-        let mut part = self.range(index, grid, &matcher, deadline).await?;
+        let mut part = self.without_chunks(index, grid, &matcher, deadline).await?;
         if let Some(error) = refused {
             part.warnings.push(&format!("remote read failed, so queries were asked instead: {error}"));
         }
         Ok(part)
+    }
+
+    /// By a query, which answers what polls see. Where queries are refused, by export: its samples are put into slots
+    /// here, as Prometheus would.
+    async fn without_chunks(
+        &self,
+        index: usize,
+        grid: Grid,
+        matcher: &str,
+        deadline: Deadline,
+    ) -> Result<Part, SourceError> {
+        let exports = &self.remote.exports;
+        if !exports.load(Ordering::Relaxed) {
+            let refused = match self.range(index, grid, matcher, deadline).await {
+                Err(error) if is_refusal(&error) => error,
+                answered => return answered,
+            };
+            let Some(mut part) = self.export(index, grid, matcher, deadline).await? else { return Err(refused) };
+            exports.store(true, Ordering::Relaxed);
+            part.warnings.push(&format!("queries are refused, so samples were exported instead: {refused}"));
+            return Ok(part);
+        }
+        let gone = || SourceError::WrongShape("the server exports samples no more".into());
+        self.export(index, grid, matcher, deadline).await?.ok_or_else(gone)
     }
 
     /// By remote read; `None` where queries have to be asked instead.
@@ -205,6 +230,11 @@ impl Prometheus {
         let decode = move |body: &[u8]| read_range(body, &plan.requests[index], grid, max_series, max_bytes);
         self.ask("query_range", form, deadline, decode).await
     }
+}
+
+/// Whether the server will not answer a query over a range, now or later: a limit of VictoriaMetrics' (422), or a proxy.
+fn is_refusal(error: &SourceError) -> bool {
+    matches!(error, SourceError::Api { status: 422, .. } | SourceError::Http { status: 422, .. }) || is_missing(error)
 }
 
 /// How many buckets a slice brings.

@@ -60,6 +60,8 @@ struct Matcher {
 #[derive(Debug, Default)]
 pub(super) struct Remote {
     missing: AtomicBool,
+    /// It refuses queries over a range and exports samples.
+    pub exports: AtomicBool,
     lookback: OnceCell<Lookback>,
     /// `None` where the server does not say.
     external_labels: OnceCell<Option<Labels>>,
@@ -155,7 +157,7 @@ fn looks_back_closed(version: &str) -> bool {
 }
 
 /// A server without remote read, or a proxy that lets only queries pass, says so in one of these ways.
-fn is_missing(error: &SourceError) -> bool {
+pub(super) fn is_missing(error: &SourceError) -> bool {
     match error {
         SourceError::ContentType(_) | SourceError::Redirect { .. } => true,
         SourceError::Api { status, .. } | SourceError::Http { status, .. } => {
