@@ -14,6 +14,7 @@ pub use self::text::{Tally, result as show, timeline};
 
 use crate::config::Config;
 use crate::config::testing::{Check, CheckKind, Test};
+use crate::engine::time::Duration;
 
 use self::stage::Run;
 
@@ -57,6 +58,15 @@ pub enum Row {
 impl TestResult<'_> {
     pub fn failed(&self) -> bool {
         self.checks.iter().any(|(_, verdict)| matches!(verdict, Verdict::Failed(_)))
+    }
+
+    /// What was told in the course of the test: when since its beginning, the receiver, and reason and summary.
+    pub fn told(&self, config: &Config) -> impl Iterator<Item = (Duration, String, String)> {
+        self.run.notifications.iter().map(|told| {
+            let receiver = config.spec.receivers[told.receiver].name.clone();
+            let what = format!("{}: {}", told.reason.as_str(), told.summary);
+            (words::since(self.test, told.at), receiver, what)
+        })
     }
 
     /// Whether there was nothing that could be checked.

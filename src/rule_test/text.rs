@@ -137,10 +137,8 @@ pub fn timeline(config: &Config, result: &TestResult<'_>) -> String {
             events.push((words::since(test, ended_at), format!("over    {}", words::alert(alert))));
         }
     }
-    let receivers: Vec<String> = config.spec.receivers.iter().map(|receiver| receiver.name.clone()).collect();
-    for told in &run.notifications {
-        let text = format!("told    {} {}: {}", receivers[told.receiver], told.reason.as_str(), told.summary);
-        events.push((words::since(test, told.at), text));
+    for (at, receiver, what) in result.told(config) {
+        events.push((at, format!("told    {receiver} {what}")));
     }
     for (from, to) in &test.outages {
         events.push((*from, "source  out".to_owned()));

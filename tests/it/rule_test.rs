@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use slowburn::config::testing::{Sample, load_tests};
+use slowburn::engine::time::{Duration, Timestamp};
 
 use crate::golden;
 
@@ -293,6 +294,87 @@ fn series_mean_what_they_mean_to_promtool() {
     // It could say something else.
     write(&taken.replacen("value: ", "value: 1", 1));
     promtool(&file).unwrap_err();
+}
+
+/// What was told: when, to whom, and why.
+type Told = Vec<(Duration, String, String)>;
+
+#[test]
+fn a_replay_of_the_same_samples_tells_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let series = [
+        (r#"request_seconds_bucket{layer="edge",le="0.01"}"#, "0+300x40 12000x20 _x3 0+300x30 stale _x12 9000+300x60"),
+        (
+            r#"request_seconds_bucket{layer="edge",le="+Inf"}"#,
+            "0+300x40 12000+300x20 _x3 0+300x30 stale _x12 9000+300x60",
+        ),
+    ];
+    let mut tests = format!("config: {FOLDER}/slowburn.yml\ntests:\n  - name: a test\n    input_series:\n");
+    for (name, values) in series {
+        tests += &format!("      - {{series: '{name}', values: '{values}'}}\n");
+    }
+    tests += "    expect_notifications: [{notifications: []}]\n";
+    let file = dir.path().join("tests.yml");
+    fs::write(&file, tests).unwrap();
+    let file = load_tests(&file, None).unwrap();
+    let test = &file.tests[0];
+
+    let mut text = String::new();
+    for (series, (name, _)) in test.series.iter().zip(series) {
+        for (number, sample) in (0..).zip(&series.samples) {
+            let at = test.start.unix_ms() / 1000 + 30 * number;
+            match sample {
+                Sample::Value(value) => text += &format!("{name} {value} {at}\n"),
+                Sample::Stale => text += &format!("{name} NaN {at}\n"),
+                Sample::Missing => {}
+            }
+        }
+    }
+    fs::write(dir.path().join("metrics.txt"), text + "# EOF\n").unwrap();
+    let config = format!("{FOLDER}/slowburn.yml");
+    let args = ["replay", "--config", &config, "--recording", "metrics.txt", "--format", "json"];
+    let (code, stdout, stderr) = slowburn(dir.path(), &args);
+    assert_eq!(code, Some(0), "{stderr}");
+    let document: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let text_of = |told: &serde_json::Value, key: &str| told[key].as_str().unwrap().to_owned();
+    let replayed: Told = document["notifications"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|told| {
+            let at: Timestamp = text_of(told, "at").parse().unwrap();
+            (
+                at.since(test.start),
+                text_of(told, "receiver"),
+                format!("{}: {}", text_of(told, "reason"), text_of(told, "summary")),
+            )
+        })
+        .collect();
+
+    let result = slowburn::rule_test::run(&file.config, test);
+    let tested: Told = result.told(&file.config).collect();
+    assert!(tested.len() > 4, "{tested:?}");
+    assert_eq!(tested, replayed);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damage_panics(cuts in prop::collection::vec((any::<prop::sample::Index>(), 0..9usize, "[-a-z:{}\\[\\],'0-9 ]{0,5}"), 1..5)) {
+        let mut text: Vec<char> = fs::read_to_string(Path::new(FOLDER).join("passes.yml")).unwrap().chars().collect();
+        for (at, length, insert) in cuts {
+            let start = at.index(text.len());
+            text.splice(start..(start + length).min(text.len()), insert.chars());
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tests.yml");
+        fs::write(&file, text.into_iter().collect::<String>()).unwrap();
+        let config = Path::new(FOLDER).join("slowburn.yml");
+        if let Err(mistakes) = load_tests(&file, Some(&config)) {
+            prop_assert!(!mistakes.is_empty() && mistakes.iter().all(|of_file| !of_file.render(true).is_empty()));
+        }
+    }
 }
 
 /// The blocks of a kind in the guide.

@@ -38,6 +38,10 @@ impl Reading<'_> {
         let mut checks = self.checks(raw);
         let mut given = self.given_series(raw, interval);
         let history = interval.times(raw.history.copied().unwrap_or_default().in_slots(interval) as f64);
+        if let (Some(history), true) = (raw.history.get(), raw.traffic.is_absent()) {
+            self.findings
+                .error(history.span, "series have no samples before the beginning: 'history' goes with 'traffic'");
+        }
         let (outages, silences) = (self.outages(raw), self.silences(raw, start));
         let until = self.until(raw, &checks, &given, interval);
         for traffic in raw.traffic.value().into_iter().flatten() {
