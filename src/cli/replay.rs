@@ -3,24 +3,24 @@
 mod judging;
 pub mod page;
 mod silences;
+mod subject;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 
 use self::judging::TimeZone;
+use self::subject::Subject;
 use super::progress::Bar;
-use super::{check, interrupt, when};
+use super::{interrupt, when};
 use crate::clock::Clock;
 use crate::config;
 use crate::engine::time::{Duration, Timestamp};
-use crate::replay::report::observe;
-use crate::replay::{Progress, ReplayError, replay_from};
+use crate::replay::ReplayError;
 use crate::source::reader::{Origin, Reader};
 
 /// How much history is replayed if nobody says.
@@ -48,6 +48,10 @@ pub struct Replay {
     /// a layer and a note where there are
     #[arg(long, value_name = "FILE")]
     incidents: Option<PathBuf>,
+    /// Show what another configuration would page more, less, earlier or later over the same data: a main file, or a file
+    /// of rules, packs and journeys that replace those of the same names
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
     /// Whose night pages are counted in, such as Europe/Berlin
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     time_zone: TimeZone,
@@ -73,26 +77,19 @@ enum Format {
 }
 
 pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
-    let mut loaded = match config::load_with_process_env(&args.config) {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            check::show(&diagnostics);
-            anyhow::bail!("the configuration is broken; nothing was replayed");
-        }
-    };
-    check::show(&loaded.warnings);
+    let mut subject = Subject::read(&args.config, args.compare.as_deref(), args.format)?;
     let now = Clock.now();
-    let incidents = judging::read(args.incidents.as_deref(), &loaded.config)?;
+    let incidents = judging::read(args.incidents.as_deref(), subject.config())?;
     let origin = match (&args.recording, &args.tsdb) {
         (Some(file), _) => Origin::Recording(file.clone()),
         (None, Some(folder)) => Origin::Tsdb(folder.clone()),
         (None, None) => Origin::Source,
     };
-    let reader = Reader::open(&loaded.config, &origin)?.ok_or(ReplayError::NoHistory)?;
+    let reader = Reader::open(subject.config(), &origin)?.ok_or(ReplayError::NoHistory)?;
     reader.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
-    let (from, to) = range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, &loaded.config, now)?;
+    let (from, to) = range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, subject.config(), now)?;
     if let Some(path) = &args.silences {
-        Arc::make_mut(&mut loaded.config.spec).silences = silences::read(path, from, to)?;
+        subject.silence(&silences::read(path, from, to)?);
     }
     let given = judging::given(incidents.as_ref(), from, to);
     // Opened before the work, so that a path that cannot be written to costs no wait.
@@ -107,40 +104,26 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     let bar = Bar::new("Replaying");
     let (replayed, stopped) = runtime.block_on(async {
         let stop = interrupt::watch();
-        let reader = reader.until(stop.clone());
-        let progress = |progress: Progress| {
+        let replayed = subject.replay(reader.until(stop.clone()), (from, to), args.format, &given, |progress| {
             bar.show(progress.at, progress.done, progress.total);
             !*stop.borrow()
-        };
-        let replayed = match args.format {
-            Format::Html => {
-                let observed = observe(&loaded.config, reader, from, to, &given, progress).await;
-                observed.map(|(replayed, observed)| (replayed, Some(observed)))
-            }
-            Format::Text | Format::Json => {
-                replay_from(&loaded.config, reader, from, to, &given, progress).await.map(|replayed| (replayed, None))
-            }
-        };
-        (replayed, *stop.borrow())
+        });
+        (replayed.await, *stop.borrow())
     });
     bar.clear();
-    let (mut replayed, observed) = replayed?;
-    let stopped = stopped && replayed.document.to < to.align_down(loaded.config.spec.interval);
-    if stopped && replayed.document.evaluations == 0 {
+    let mut found = replayed?;
+    let reached = found.document().to;
+    let stopped = stopped && reached < to.align_down(subject.config().spec.interval);
+    if stopped && found.document().evaluations == 0 {
         anstream::eprintln!("interrupted before anything was replayed");
         return Ok(interrupt::INTERRUPTED.into());
     }
-    replayed.document.judge(args.time_zone.0, incidents.is_some().then_some(&given.known));
-    let written = match (&observed, args.format) {
-        (Some(observed), _) => out.write_all(page::page(&loaded.config, &replayed, observed).as_bytes()),
-        (None, Format::Json) => replayed.document.write_json(&mut *out),
-        (None, Format::Text | Format::Html) => write!(out, "{}", replayed.document),
-    };
-    written.and_then(|()| out.flush()).context("cannot write the result")?;
-    match replayed.broken {
+    found.judge(args.time_zone.0, incidents.is_some().then_some(&given.known));
+    subject.write(&found, args.format, &mut *out).context("cannot write the result")?;
+    match found.broken() {
         Some(broken) => Err(broken.into()),
         None if stopped => {
-            anstream::eprintln!("interrupted: what is shown ends at {}", replayed.document.to);
+            anstream::eprintln!("interrupted: what is shown ends at {reached}");
             Ok(interrupt::INTERRUPTED.into())
         }
         None => Ok(super::FINE.into()),

@@ -86,6 +86,13 @@ impl<T> Field<T> {
         self.get().map(|spanned| &spanned.value)
     }
 
+    pub fn value_mut(&mut self) -> Option<&mut T> {
+        match self {
+            Field::Set { value, .. } => Some(&mut value.value),
+            _ => None,
+        }
+    }
+
     pub fn key(&self) -> Option<Span> {
         match self {
             Field::Set { key, .. } => Some(*key),

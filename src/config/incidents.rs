@@ -116,6 +116,16 @@ fn instant(text: &str) -> Result<Timestamp, String> {
     }
 }
 
+impl Known {
+    /// `journey/layer`, or the journey alone.
+    pub fn place(&self) -> String {
+        match &self.layer {
+            Some(layer) => format!("{}/{layer}", self.journey),
+            None => self.journey.clone(),
+        }
+    }
+}
+
 impl KnownIncidents {
     /// Reads a file of incidents of the journeys in `spec`.
     ///

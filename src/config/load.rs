@@ -51,12 +51,60 @@ pub fn load_texts(main: &str, texts: &BTreeMap<String, String>, env: Env<'_>) ->
     load_from(&Memory(texts), Path::new(main), env, Secrets::Needed)
 }
 
+/// What `other` makes of the configuration at `path`: itself, if it is a main file, that is if it names a source; or else
+/// the configuration with the rules, packs and journeys of `other` in place of those of the same names, and beside the
+/// others.
+pub fn load_other(path: &Path, other: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
+    load_other_from(&Disk, path, other, env)
+}
+
+/// [`load_other`] with the environment of the process.
+pub fn load_other_with_process_env(path: &Path, other: &Path) -> Result<Loaded, Diagnostics> {
+    load_other(path, other, &|name| std::env::var(name).ok())
+}
+
+/// [`load_other`] from texts by path.
+pub fn load_other_texts(
+    path: &str,
+    other: &str,
+    texts: &BTreeMap<String, String>,
+    env: Env<'_>,
+) -> Result<Loaded, Diagnostics> {
+    load_other_from(&Memory(texts), Path::new(path), Path::new(other), env)
+}
+
+fn load_other_from(files: &dyn Files, path: &Path, other: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
+    let text = files.read(other, MAX_FILE_BYTES).map_err(|error| unreadable(other, &error))?;
+    let tree = yaml::parse(&text, 0, &mut Vec::new());
+    let is_main = |tree: yaml::Node| match tree.kind {
+        yaml::Kind::Map(entries) => entries.iter().any(|(key, _)| key.name == "source"),
+        _ => false,
+    };
+    if tree.is_some_and(is_main) {
+        return load_from(files, other, env, Secrets::Needed);
+    }
+    load_replacing(files, path, Some((other, text)), env, Secrets::Needed)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostics {
+    Diagnostics::unreadable(format!("cannot read '{}': {error}", path.display()))
+}
+
 fn load_from(files: &dyn Files, path: &Path, env: Env<'_>, secrets: Secrets) -> Result<Loaded, Diagnostics> {
-    let text = files
-        .read(path, MAX_FILE_BYTES)
-        .map_err(|error| Diagnostics::unreadable(format!("cannot read '{}': {error}", path.display())))?;
+    load_replacing(files, path, None, env, secrets)
+}
+
+/// `by` is a rule file, whose rules replace others.
+fn load_replacing(
+    files: &dyn Files,
+    path: &Path,
+    by: Option<(&Path, String)>,
+    env: Env<'_>,
+    secrets: Secrets,
+) -> Result<Loaded, Diagnostics> {
+    let text = files.read(path, MAX_FILE_BYTES).map_err(|error| unreadable(path, &error))?;
     let mut loader = Loader { files, env, read: Vec::new(), findings: Findings::default() };
-    let main: Option<raw::Main> = loader.decode(path.to_owned(), text);
+    let mut main: Option<raw::Main> = loader.decode(path.to_owned(), text);
     let mut rule_files = Vec::new();
     for path in main.as_ref().map_or(Vec::new(), |main| loader.rule_files(main, path)) {
         let read_bytes: usize = loader.read.iter().map(|(_, text)| text.len()).sum();
@@ -67,6 +115,13 @@ fn load_from(files: &dyn Files, path: &Path, env: Env<'_>, secrets: Secrets) -> 
                 loader.findings.error(path.span, message);
             }
         }
+    }
+    if let Some((path, text)) = by
+        && let Some(by) = loader.decode::<raw::RuleFile>(path.to_owned(), text)
+    {
+        let shared = main.as_mut().map(|main| &mut main.shared);
+        rule_files.iter_mut().chain(shared).for_each(|part| part.without_those_of(&by));
+        rule_files.push(by);
     }
     let Loader { read, mut findings, .. } = loader;
     let config = main.and_then(|main| {

@@ -22,7 +22,7 @@ use super::document::{Decisions, Document};
 use super::score::{Known, Ledger};
 
 /// Each request for a slice of history may take this long.
-const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
+pub(super) const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
 /// Slices read ahead while the engine works on one.
 const SLICES_AHEAD: usize = 2;
 
@@ -33,6 +33,10 @@ pub enum ReplayError {
     NoHistory,
     #[error("there is no slot of {interval} between {from} and {to}")]
     EmptyRange { from: Timestamp, to: Timestamp, interval: Duration },
+    #[error(
+        "the two configurations poll every {first} and every {second}; give both the same interval to compare them"
+    )]
+    Intervals { first: Duration, second: Duration },
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("reading history stopped at {at}: {error}")]
@@ -99,38 +103,58 @@ pub(super) async fn drive(
     (from, to): (Timestamp, Timestamp),
     detail: Detail,
     given: &Given,
-    mut progress: impl FnMut(Progress) -> bool,
+    progress: impl FnMut(Progress) -> bool,
     mut observe: impl FnMut(&Engine, Timestamp),
 ) -> Result<(Recorder, Option<ReplayError>), ReplayError> {
     let interval = config.spec.interval;
-    let empty = ReplayError::EmptyRange { from, to, interval };
-    let (from, to) = (from.align_up(interval), to.align_down(interval));
-    if from > to {
-        return Err(empty);
-    }
-    let warm_from = (from - config.spec.longest_window()).align_down(interval);
-    let mut arriving = read_ahead(reader.read(warm_from, to, interval, detail, SLICE_DEADLINE));
+    let (from, to) = inwards((from, to), interval)?;
+    let warm_from = warm_from(&config.spec, from);
+    let reading = reader.read(warm_from, to, interval, detail, SLICE_DEADLINE);
     let mut recorder = Recorder::new(config.spec.clone(), from, detail).knowing(&given.known);
-    let total = slots(warm_from, to, interval);
-    let mut broken = None;
+    let take = |history: &History| recorder.take_observed(history, &mut observe);
+    let broken = each_slice(reading, (warm_from, to), interval, progress, take).await?;
+    Ok((recorder, broken))
+}
+
+/// The slots of a range: its first and its last.
+pub(super) fn inwards(
+    (from, to): (Timestamp, Timestamp),
+    interval: Duration,
+) -> Result<(Timestamp, Timestamp), ReplayError> {
+    let slots = (from.align_up(interval), to.align_down(interval));
+    if slots.0 > slots.1 { Err(ReplayError::EmptyRange { from, to, interval }) } else { Ok(slots) }
+}
+
+/// Where history must begin for windows to be full at `from`.
+pub(super) fn warm_from(spec: &Spec, from: Timestamp) -> Timestamp {
+    (from - spec.longest_window()).align_down(spec.interval)
+}
+
+/// Hands out slices as they come, until `progress` says `false`. Returns why reading ended before `to`, if it did.
+pub(super) async fn each_slice(
+    reading: Reading,
+    (first, to): (Timestamp, Timestamp),
+    interval: Duration,
+    mut progress: impl FnMut(Progress) -> bool,
+    mut take: impl FnMut(&History),
+) -> Result<Option<ReplayError>, ReplayError> {
+    let mut arriving = read_ahead(reading);
+    let total = slots(first, to, interval);
+    let mut at = first;
     while let Some(slice) = arriving.recv().await {
-        let at = recorder.next_slot(warm_from);
         let history = match slice {
             Ok(history) => history,
             // Nothing at all is no beginning.
-            Err(error) if at == warm_from => return Err(error.into()),
-            Err(error) => {
-                broken = Some(ReplayError::Interrupted { at, error });
-                break;
-            }
+            Err(error) if at == first => return Err(error.into()),
+            Err(error) => return Ok(Some(ReplayError::Interrupted { at, error })),
         };
-        recorder.take_observed(&history, &mut observe);
-        let at = recorder.next_slot(warm_from);
+        take(&history);
+        at = history.to() + interval;
         if !progress(Progress { at, done: total - slots(at, to, interval), total }) {
             break;
         }
     }
-    Ok((recorder, broken))
+    Ok(None)
 }
 
 /// Reads slices in a task of its own, so that the source works while the engine does.
@@ -217,10 +241,6 @@ impl Recorder {
     /// What receivers would have been told so far, in the order of the decisions: that of the document's list.
     pub fn notifications(&self) -> &[Arc<Notification>] {
         &self.log.notifications
-    }
-
-    fn next_slot(&self, first: Timestamp) -> Timestamp {
-        self.log.last.map_or(first, |last| last + self.engine.spec().interval)
     }
 
     /// Everything decided, in a stable order.

@@ -3,6 +3,8 @@
 //! Replay is a second driver of the very engine the daemon runs. It never touches receivers, the store or the daemon,
 //! so there is nothing here that could send.
 
+pub mod compare;
+
 pub mod document;
 
 pub mod driver;

@@ -95,6 +95,23 @@ fn random_offset(seed: u64, number: i64) -> i64 {
 
 /// The pack of that name over the checkout, every rule with so many consecutive windows.
 pub fn spec(pack: &str, consecutive: u32) -> Arc<Spec> {
+    let mut spec = Spec::clone(&configuration(pack).spec);
+    for rule in spec.slos.iter_mut().flat_map(|slo| slo.rules.iter_mut()) {
+        rule.consecutive = consecutive;
+    }
+    Arc::new(spec)
+}
+
+/// The pack of that name over the checkout.
+pub fn configuration(pack: &str) -> config::Config {
+    match config::load_texts("slowburn.yml", &texts(pack), &|_| None) {
+        Ok(loaded) => loaded.config,
+        Err(mistakes) => panic!("{}", mistakes.render(false)),
+    }
+}
+
+/// Its files.
+pub fn texts(pack: &str) -> BTreeMap<String, String> {
     let layers = LAYERS.map(|(name, budget_s)| {
         format!(
             "{{name: {name}, budget: {}ms, histogram: 'request_duration_seconds{{layer=\"{name}\"}}'}}",
@@ -111,16 +128,7 @@ journeys: [{{name: checkout, budget: 100ms, objective: 99%, rules: [{pack}], lay
 ",
         layers.join(", ")
     );
-    let texts: BTreeMap<String, String> =
-        [("slowburn.yml".into(), main), ("standard.yml".into(), STANDARD_PACK.into())].into();
-    let mut spec = match config::load_texts("slowburn.yml", &texts, &|_| None) {
-        Ok(loaded) => (*loaded.config.spec).clone(),
-        Err(mistakes) => panic!("{}", mistakes.render(false)),
-    };
-    for rule in spec.slos.iter_mut().flat_map(|slo| slo.rules.iter_mut()) {
-        rule.consecutive = consecutive;
-    }
-    Arc::new(spec)
+    [("slowburn.yml".into(), main), ("standard.yml".into(), STANDARD_PACK.into())].into()
 }
 
 /// Runs rules over a history and scores their pages.

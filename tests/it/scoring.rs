@@ -1,12 +1,14 @@
 //! What a replay is judged to be worth: against known incidents, and by how much it disturbs.
 
-mod cases;
+pub mod cases;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono_tz::Tz;
 use slowburn::config::incidents::{Known, KnownIncidents};
+use slowburn::engine::Spec;
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::replay::{Document, Recorder};
 use slowburn::source::prometheus::Detail;
@@ -15,11 +17,15 @@ use super::history::{Plan, Series};
 use super::replay::slice;
 use super::{golden, quality};
 
-const DAY: Duration = Duration::from_days(1);
+pub const DAY: Duration = Duration::from_days(1);
 
 /// The standard pack over a made-up history, from its second day, or its first.
-pub fn replayed(plan: &Plan, series: &[Series], from: Timestamp, known: &[Known]) -> Document {
-    let mut recorder = Recorder::new(quality::spec("standard", 2), from, Detail::Counts).knowing(known);
+fn replayed(plan: &Plan, series: &[Series], from: Timestamp, known: &[Known]) -> Document {
+    replayed_with(quality::spec("standard", 2), plan, series, from, known)
+}
+
+pub fn replayed_with(spec: Arc<Spec>, plan: &Plan, series: &[Series], from: Timestamp, known: &[Known]) -> Document {
+    let mut recorder = Recorder::new(spec, from, Detail::Counts).knowing(known);
     let mut day = plan.from;
     while day < plan.to() {
         recorder.take(&slice(plan, series, day));
@@ -28,7 +34,7 @@ pub fn replayed(plan: &Plan, series: &[Series], from: Timestamp, known: &[Known]
     recorder.finish()
 }
 
-fn shipped_incidents() -> KnownIncidents {
+pub fn shipped_incidents() -> KnownIncidents {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/checkout/incidents.yml");
     match KnownIncidents::load(&path, &quality::spec("standard", 2)) {
         Ok(known) => known,

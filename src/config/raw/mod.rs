@@ -14,9 +14,11 @@ mod source;
 mod state;
 mod template;
 
+use std::collections::BTreeSet;
+
 use crate::engine::time::Duration;
 
-use super::decode::{Spanned, object};
+use super::decode::{Field, Spanned, object};
 use super::types::Named;
 
 pub(super) use self::alertmanager::Alertmanager;
@@ -74,4 +76,31 @@ object! {
         /// End-to-end paths that users feel, and the layers they cross.
         journeys: Vec<Spanned<Journey>>;
     }
+}
+
+impl RuleFile {
+    /// Removes what has the name of something in `other`.
+    pub fn without_those_of(&mut self, other: &RuleFile) {
+        let rules = names(&other.rules, |rule: &Rule| rule.name.value());
+        let journeys = names(&other.journeys, |journey: &Journey| journey.name.value());
+        let packs: BTreeSet<&str> =
+            other.packs.value().into_iter().flat_map(|packs| &packs.0).map(|(name, _)| name.value.as_str()).collect();
+        let is_new =
+            |name: Option<&String>, gone: &BTreeSet<&str>| name.is_none_or(|name| !gone.contains(name.as_str()));
+        // A pack may take a rule's name, and the other way round.
+        let taken = &rules | &packs;
+        if let Some(own) = self.rules.value_mut() {
+            own.retain(|rule| is_new(rule.value.name.value(), &taken));
+        }
+        if let Some(own) = self.packs.value_mut() {
+            own.0.retain(|(name, _)| is_new(Some(&name.value), &taken));
+        }
+        if let Some(own) = self.journeys.value_mut() {
+            own.retain(|journey| is_new(journey.value.name.value(), &journeys));
+        }
+    }
+}
+
+fn names<T>(list: &Field<Vec<Spanned<T>>>, name: fn(&T) -> Option<&String>) -> BTreeSet<&str> {
+    list.value().into_iter().flatten().filter_map(|item| name(&item.value)).map(String::as_str).collect()
 }

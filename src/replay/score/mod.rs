@@ -21,7 +21,7 @@
 mod figures;
 mod ledger;
 mod statistics;
-mod telling;
+pub(super) mod telling;
 pub(super) mod text;
 
 use serde::Serialize;

@@ -7,7 +7,7 @@ use crate::engine::time::Duration;
 use crate::replay::text::{grouped, time, wrapped};
 
 use super::statistics::{Count, Noise};
-use super::{Figures, Known, Outcome, Score, Spread, Statistics};
+use super::{Figures, Outcome, Score, Spread, Statistics};
 
 const WEEK: Duration = Duration::from_days(7);
 
@@ -79,7 +79,7 @@ impl fmt::Display for Score {
         if !self.not_counted.is_empty() {
             writeln!(f, "\n  Not counted, as they are not within the replayed range")?;
             for known in &self.not_counted {
-                wrapped(f, &format!("    {}  ", time(known.start)), &named(known))?;
+                wrapped(f, &format!("    {}  ", time(known.start)), &known.place())?;
             }
         }
         Ok(())
@@ -143,7 +143,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, width: usize, figures: &Figures) 
 }
 
 /// Median and worst.
-pub(in crate::replay) fn both(spread: Option<Spread<Duration>>) -> [String; 2] {
+fn both(spread: Option<Spread<Duration>>) -> [String; 2] {
     spread.map_or(["-", "-"].map(str::to_owned), |it| [it.median, it.worst].map(|it| it.coarse().to_string()))
 }
 
@@ -160,19 +160,12 @@ fn line(f: &mut fmt::Formatter<'_>, outcome: &Outcome) -> fmt::Result {
     let reset = outcome.reset_delay.map_or(String::new(), |delay| format!("; over {} after its end", delay.coarse()));
     let note = known.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
     let lasted = known.end.since(known.start).coarse();
-    let text = format!("{}{note}, for {lasted}: {how}{budget}{reset}", named(known));
+    let text = format!("{}{note}, for {lasted}: {how}{budget}{reset}", known.place());
     wrapped(f, &format!("    {}  ", time(known.start)), &text)
 }
 
-fn named(known: &Known) -> String {
-    match &known.layer {
-        Some(layer) => format!("{}/{layer}", known.journey),
-        None => known.journey.clone(),
-    }
-}
-
 /// `1 page`, `2 pages`.
-pub(in crate::replay) fn some(count: u64, what: &str) -> String {
+fn some(count: u64, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {what}{plural}", grouped(count))
 }

@@ -13,6 +13,9 @@ use slowburn::replay::score::{Known, Score, score, statistics};
 
 use super::known;
 
+const BEGINS_S: i64 = 1_772_409_600;
+/// A Monday's first minute, UTC.
+pub const BEGINS: Timestamp = Timestamp::from_unix_s(BEGINS_S);
 const WEEK: Duration = Duration::from_days(7);
 
 /// An alert of the rule `spike`, told to two receivers from its first minute to its last.
@@ -31,7 +34,7 @@ pub fn page(layer: &'static str, from: i64, to: i64) -> Page {
 }
 
 fn at(minute: i64) -> Timestamp {
-    Timestamp::from_unix_s(1_772_409_600 + 60 * minute)
+    Timestamp::from_unix_s(BEGINS_S + 60 * minute)
 }
 
 /// A day of a checkout with these pages and tickets.
