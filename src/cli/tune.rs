@@ -12,8 +12,9 @@ use std::thread::available_parallelism;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::watch;
 
-use super::{check, replay};
+use super::{check, interrupt, replay};
 use crate::clock::Clock;
 use crate::config::bounds::{self, Bounds, Values};
 use crate::config::incidents::KnownIncidents;
@@ -25,8 +26,8 @@ use crate::replay::ReplayError;
 use crate::replay::tune::rule_file::rule_file;
 use crate::replay::tune::space::Space;
 use crate::replay::tune::store::MAX_BYTES;
-use crate::replay::tune::{Options, Step, Stops, Store, Tuning, tune};
-use crate::source::reader::{Origin, Reader};
+use crate::replay::tune::{Options, Step, Stops, Store, StoreError, Tuning, tune};
+use crate::source::reader::{Origin, Reader, Stop};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -137,9 +138,9 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
     let (from, to) = replay::range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, config, now)?;
     check::show(&incidents.outside(from, to));
     let stops = Arc::new(Stops::default());
-    let runtime = tokio::runtime::Runtime::new()?;
-    let store = runtime.block_on(async {
-        stop_on_ctrl_c(&stops);
+    let runtime = interrupt::Background::new()?;
+    let read = runtime.block_on(async {
+        let reader = reader.until(stop_on_ctrl_c(&stops));
         let bar = progress_bar("read", "slots");
         let read = Store::read(config, reader, (from, to), MAX_BYTES, |done, total| {
             show_progress(&bar, done, total);
@@ -148,7 +149,15 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
         let store = read.await;
         bar.finish_and_clear();
         store
-    })?;
+    });
+    let store = match read {
+        Ok(store) => store,
+        Err(StoreError::Stopped) => {
+            anstream::eprintln!("{}", StoreError::Stopped);
+            return Ok(interrupt::INTERRUPTED.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let options = Options {
         trials: args.trials as usize,
         seed: args.seed,
@@ -168,7 +177,12 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.out {
         write(&tuning, &written, path, args.force)?;
     }
-    Ok(if tuning.recommended.is_some() { super::FINE } else { super::FOUND }.into())
+    let code = match tuning.recommended {
+        _ if tuning.stopped => interrupt::INTERRUPTED,
+        Some(_) => super::FINE,
+        None => super::FOUND,
+    };
+    Ok(code.into())
 }
 
 /// What may be tried: the bounds of the file, then those of the command line, then around what there is.
@@ -228,17 +242,21 @@ fn write(tuning: &Tuning, written: &WrittenRules, path: &Path, force: bool) -> a
     Ok(())
 }
 
-/// The first Ctrl-C ends the search, the second everything.
-fn stop_on_ctrl_c(stops: &Arc<Stops>) {
+/// The first Ctrl-C ends reading, which the answer says, or the search; the second everything.
+fn stop_on_ctrl_c(stops: &Arc<Stops>) -> Stop {
+    let (stop, stopped) = watch::channel(false);
     let stops = Arc::clone(stops);
     tokio::spawn(async move {
-        for stop in [&stops.search, &stops.all] {
+        for flag in [&stops.search, &stops.all] {
             if tokio::signal::ctrl_c().await.is_err() {
                 return;
             }
-            stop.store(true, Ordering::Relaxed);
+            flag.store(true, Ordering::Relaxed);
+            // Whoever reads may have ended already.
+            let _ = stop.send(true);
         }
     });
+    stopped
 }
 
 fn progress_bar(what: &str, unit: &str) -> ProgressBar {

@@ -167,3 +167,91 @@ fn at_the_edge(tuning: &Tuning, recommended: &Point, cautions: &mut Vec<String>)
 fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::engine::time::Timestamp;
+    use crate::replay::score::Spread;
+    use crate::replay::tune::part::Split;
+    use crate::replay::tune::space::Knobs;
+
+    fn part(detected: u64, incidents: u64, delay_min: i64, pages_a_week: f64) -> Part {
+        let delay = Duration::from_minutes(delay_min);
+        let pages = pages_a_week as u64;
+        let delay = Some(Spread { median: delay, worst: delay });
+        Part { incidents, detected, delay, pages, pages_a_week, unexplained_pages: pages.saturating_sub(detected) }
+    }
+
+    /// Rules that find 10 of 10 in two minutes with 2 pages a week where they were searched, and `held_back` there.
+    fn said(burn_rate: f64, held_back: Part, present: Part) -> String {
+        let setting = |burn_rate| {
+            let (long, short) = (Duration::from_hours(1), Duration::from_minutes(5));
+            Setting { burn_rate, long, short, consecutive: 2 }
+        };
+        let point = |trial, burn_rate, searched, held_back| Point {
+            trial,
+            settings: BTreeMap::from([("fast".to_owned(), setting(burn_rate))]),
+            searched,
+            held_back: Some(held_back),
+        };
+        let at = |day| Timestamp::from_unix_s(1_772_366_400) + Duration::from_days(day);
+        let (from, cut, to, interval) = (at(0), at(20), at(30), Duration::from_secs(30));
+        let knobs = Knobs {
+            rule: "fast".into(),
+            present: setting(14.4),
+            burn_rate: vec![6.0, 10.0, 14.4, 20.0],
+            long: vec![setting(1.0).long],
+            short: vec![setting(1.0).short],
+            consecutive: vec![2],
+            clears_with_short: true,
+        };
+        let tuning = Tuning {
+            version: 1,
+            split: Split { from, cut, to, interval, moved: false, across: 0 },
+            seed: 1,
+            max_pages_a_week: 3.0,
+            limit_given: true,
+            combinations: Some(4),
+            exhausted: true,
+            stopped: false,
+            rules: vec![knobs],
+            present: point(0, 14.4, part(5, 10, 9, 1.0), present),
+            frontier: vec![point(1, burn_rate, part(10, 10, 2, 2.0), held_back)],
+            frontier_size: 1,
+            recommended: Some(1),
+            cautions: Vec::new(),
+            tried: Vec::new(),
+        };
+        cautions(&tuning).join("\n")
+    }
+
+    #[test]
+    fn what_does_worse_on_the_part_held_back_is_told_in_figures() {
+        let before = part(2, 6, 9, 1.0);
+        let check = |held_back: Part, expected: &str| {
+            let said = said(10.0, held_back, before);
+            assert!(if expected.is_empty() { said.is_empty() } else { said.contains(expected) }, "{said}");
+        };
+        check(part(6, 6, 3, 3.0), "");
+        check(part(5, 6, 2, 2.0), "it detects 5 of 6 incidents, not 10 of 10");
+        check(part(6, 6, 2, 3.5), "it pages 3.5 times a week, where 3 are allowed");
+        check(part(6, 6, 4, 2.0), "its median delay is 4m, not 2m");
+        check(part(5, 6, 4, 9.0), "Over-fitted: on the part held back, which the search never saw, it detects 5 of 6");
+    }
+
+    #[test]
+    fn the_present_rules_the_number_of_incidents_and_the_edges_are_told_of() {
+        let fine = part(6, 6, 2, 2.0);
+        assert!(said(10.0, fine, fine).contains("the present rules do as well or better"));
+        assert!(said(14.4, fine, fine).contains("there is nothing to change"));
+        let few = said(10.0, part(4, 4, 2, 2.0), part(2, 4, 9, 1.0));
+        assert!(few.contains("the part held back has 4 known incidents") && few.contains("by 25 points"), "{few}");
+        let none = said(10.0, part(0, 0, 2, 0.0), part(0, 0, 9, 0.0));
+        assert!(none.contains("no known incident lies in the part held back"), "{none}");
+        let edge = said(20.0, fine, part(2, 6, 9, 1.0));
+        assert!(edge.contains("the burn_rate of fast is the greatest it may be"), "{edge}");
+    }
+}

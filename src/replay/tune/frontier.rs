@@ -1,6 +1,6 @@
 //! Which candidates are worth a look: those that no other beats in everything.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::space::Candidate;
 use crate::engine::time::Duration;
@@ -15,7 +15,7 @@ pub struct Goals {
     /// Known incidents that nobody was paged for.
     pub missed: u64,
     /// From the beginning of an incident to its first page, the median; `None` if there is none.
-    #[serde(rename = "delay")]
+    #[serde(rename = "delay_s", serialize_with = "seconds")]
     pub delay: Option<Duration>,
     pub pages: u64,
     /// Pages that no known incident explains.
@@ -58,6 +58,10 @@ impl Goals {
         let (own, others) = (self.all(), other.all());
         own != others && own.iter().zip(&others).all(|(own, other)| own <= other)
     }
+}
+
+fn seconds<S: Serializer>(delay: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    delay.map(Duration::secs).serialize(serializer)
 }
 
 impl<O> Frontier<O> {

@@ -35,7 +35,7 @@ pub enum StoreError {
          or tune with a configuration of fewer journeys"
     )]
     TooLarge { need_mib: usize, max_mib: usize },
-    #[error("reading was stopped; nothing was tried")]
+    #[error("interrupted before anything was tried")]
     Stopped,
 }
 
@@ -122,7 +122,8 @@ impl Store {
                 return Err(StoreError::Stopped);
             }
         }
-        Ok(store)
+        // A reader that is stopped ends as if there was no more.
+        if at <= to { Err(StoreError::Stopped) } else { Ok(store) }
     }
 
     /// A store of slices that are at hand, oldest first; those before `from` fill the windows.
