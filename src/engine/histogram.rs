@@ -127,7 +127,8 @@ impl Snapshot {
     /// Adds a series' cumulative counts, in the order of the bounds it was bound with.
     pub fn push(&mut self, series: SeriesId, counts: &[f64]) {
         self.rows.push((series, self.counts.len() as u32));
-        self.counts.extend_from_slice(counts);
+        // A few numbers: not worth the call that copying a slice is.
+        self.counts.extend(counts.iter().copied());
     }
 
     /// Notes that a series of this SLO template is there and cannot be used.

@@ -306,7 +306,8 @@ impl Engine {
             let Series { slo, layout, counter, .. } = &mut self.series[id.0 as usize];
             let slo = &mut self.slos[*slo as usize];
             let (at, layout) = (*at as usize, *layout as usize);
-            let born_at_zero = watching && self.spec.slos[slo.template].new_series == NewSeries::Zero;
+            let is_new = watching && counter.seen().is_none();
+            let born_at_zero = is_new && self.spec.slos[slo.template].new_series == NewSeries::Zero;
             let counts = &snapshot.counts[at..at + counter.buckets()];
             let before = counter.seen().filter(|seen| number - seen.slot > self.lookback_slots);
             let counted_before = before.map(|before| (before.slot, slo.counted(layout)));

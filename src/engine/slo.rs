@@ -285,6 +285,11 @@ impl Slo {
         self.present_slot == slot
     }
 
+    /// Whether it ever had a series.
+    pub fn has_counted(&self) -> bool {
+        !self.counters.is_empty()
+    }
+
     /// What keeps the SLO from being measured, if no layout can.
     pub fn misfit(&self) -> Option<Misfit> {
         let mut misfits = self.layouts.iter().map(|layout| layout.good.err());

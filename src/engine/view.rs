@@ -192,6 +192,11 @@ impl Engine {
         views.collect()
     }
 
+    /// Whether any SLO ever had a series.
+    pub fn has_counted(&self) -> bool {
+        self.slos.iter().any(Slo::has_counted)
+    }
+
     /// Every SLO's memory, in the order in which they appeared: for drivers that look at each slot.
     pub fn slos(&self) -> &[Slo] {
         &self.slos

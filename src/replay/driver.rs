@@ -14,7 +14,7 @@ use crate::engine::rule::Limit;
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::{Effect, Engine, Input, Outcome, Spec};
 use crate::source::SourceError;
-use crate::source::feed::feed;
+use crate::source::feed::feed_from;
 use crate::source::prometheus::{Detail, History};
 use crate::source::reader::{Origin, Reader, Reading};
 
@@ -230,7 +230,10 @@ impl Recorder {
 
     /// As [`Self::take`]; `observe` looks at the engine after each slot that was evaluated.
     pub fn take_observed(&mut self, history: &History, mut observe: impl FnMut(&Engine, Timestamp)) {
-        feed(&mut self.engine, history, |engine, slot, snapshot| {
+        // Before there was anything, one slot teaches the windows as much as a month of them.
+        let warming = slots(history.from, self.log.from, history.step).saturating_sub(1) as usize;
+        let idle = if self.engine.has_counted() { 0 } else { history.idle_slots().min(warming).min(history.slots) };
+        feed_from(&mut self.engine, history, idle.saturating_sub(1), |engine, slot, snapshot| {
             self.log.step(engine, slot, snapshot);
             if slot >= self.log.from {
                 observe(engine, slot);

@@ -137,7 +137,7 @@ impl Collector {
         if run.is_empty() {
             return Ok(());
         }
-        self.room = self.room.checked_sub(run.cells()).ok_or(OutOfRoom)?;
+        self.room = self.room.checked_sub(run.len()).ok_or(OutOfRoom)?;
         let labels: Vec<(String, String)> = labels.into_iter().map(|label| (label.name, label.value)).collect();
         if self.seen.insert(labels.clone()) {
             let mut labels: Labels = labels.into_iter().collect();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::engine::histogram::Flaw;
 
 use super::sampler::Run;
+use super::xor::STALE_BITS;
 
 /// Sets of bounds that one series may have within a slice; slots with further ones are flawed.
 const MAX_LAYOUTS: usize = 16;
@@ -42,14 +43,17 @@ pub(super) struct Table {
 pub(super) struct OutOfRoom;
 
 /// Puts one series' columns side by side, taking what it allocates for good from `room`, in cells.
-pub(super) fn tabulate(columns: Vec<Column>, slots: usize, room: &mut usize) -> Result<Table, OutOfRoom> {
+pub(super) fn tabulate(mut columns: Vec<Column>, slots: usize, room: &mut usize) -> Result<Table, OutOfRoom> {
+    columns.sort_by(|a, b| a.bound.total_cmp(&b.bound));
     let mut table = Table::default();
-    let (bounds, mut cells) = dense(columns, slots, *room, &mut table.flaw)?;
-    if settle(&bounds, &mut cells) {
-        *room = room.checked_sub(cells.len()).ok_or(OutOfRoom)?;
-        table.layouts.push(Layout { bounds: bounds.into(), counts: cells });
+    if columns.len().saturating_mul(slots) <= *room
+        && let Some(layout) = zip(&columns, slots)
+    {
+        *room -= layout.counts.len();
+        table.layouts.push(layout);
         return Ok(table);
     }
+    let (bounds, cells) = dense(columns, slots, *room, &mut table.flaw)?;
     let mut layouts: BTreeMap<Vec<bool>, Layout> = BTreeMap::new();
     let mut present = vec![false; bounds.len()];
     for (slot, row) in cells.chunks_exact(bounds.len().max(1)).enumerate() {
@@ -78,14 +82,46 @@ pub(super) fn tabulate(columns: Vec<Column>, slots: usize, room: &mut usize) -> 
     Ok(table)
 }
 
+/// What columns nearly always are, in one go: distinct bounds up to `+Inf`, and every slot has all of them or none.
+/// `None` if they are anything else, which [`dense`] then sorts out.
+fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
+    let span = |column: &Column| (column.run.cells().0, column.run.len());
+    let (first, length) = columns.first().map(span)?;
+    let distinct = columns.windows(2).all(|pair| pair[0].bound < pair[1].bound);
+    let alike = columns.iter().all(|column| span(column) == (first, length));
+    if !distinct || !alike || columns[columns.len() - 1].bound != f64::INFINITY {
+        return None;
+    }
+    let width = columns.len();
+    let cells: Vec<&[f64]> = columns.iter().map(|column| &column.run.cells().1[..length]).collect();
+    let mut counts = vec![f64::NAN; width * slots];
+    for (slot, row) in counts[first * width..].chunks_exact_mut(width).take(length).enumerate() {
+        if cells[0][slot].to_bits() == STALE_BITS {
+            if cells.iter().any(|cells| cells[slot].to_bits() != STALE_BITS) {
+                return None;
+            }
+            continue;
+        }
+        let mut below = 0.0;
+        for (cell, cells) in row.iter_mut().zip(&cells) {
+            let count = cells[slot];
+            if !(0.0..f64::INFINITY).contains(&count) {
+                return None;
+            }
+            below = if count < below { below } else { count };
+            *cell = below;
+        }
+    }
+    Some(Layout { bounds: columns.iter().map(|column| column.bound).collect(), counts })
+}
+
 /// Distinct bounds, ascending, and the slot-major cells under them.
 fn dense(
-    mut columns: Vec<Column>,
+    columns: Vec<Column>,
     slots: usize,
     room: usize,
     first_flaw: &mut Option<Flaw>,
 ) -> Result<(Vec<f64>, Vec<f64>), OutOfRoom> {
-    columns.sort_by(|a, b| a.bound.total_cmp(&b.bound));
     let mut bounds: Vec<f64> = columns.iter().map(|column| column.bound).collect();
     bounds.dedup();
     let width = bounds.len();
@@ -116,27 +152,7 @@ fn dense(
     Ok((bounds, cells))
 }
 
-/// Makes the cells final where they are, if they are what they nearly always are: every slot has all bounds or none,
-/// and no flaw. Returns whether they were; if not, nothing changed.
-fn settle(bounds: &[f64], cells: &mut [f64]) -> bool {
-    if bounds.iter().any(|bound| bound.is_nan()) || bounds.last() != Some(&f64::INFINITY) {
-        return false;
-    }
-    let mut some = false;
-    for row in cells.chunks_exact(bounds.len()) {
-        let absent = row.iter().filter(|count| count.is_nan()).count();
-        some |= absent == 0;
-        if (absent != 0 && absent != row.len()) || row.contains(&FLAWED) {
-            return false;
-        }
-    }
-    if some {
-        cells.chunks_exact_mut(bounds.len()).for_each(raise);
-    }
-    some
-}
-
-/// A count below that of a lower bound is raised to it, as a poll does. NaN throughout stays that.
+/// A count below that of a lower bound is raised to it, as a poll does.
 fn raise(row: &mut [f64]) {
     let mut below = row[0];
     for count in row {
@@ -204,7 +220,9 @@ mod tests {
         let count = prop_oneof![20 => (0..9u32).prop_map(f64::from), 1 => Just(f64::NAN), 1 => Just(-1.0), 1 => Just(f64::INFINITY)];
         let points = prop::collection::btree_map(0..SLOTS as u32, count, 0..=SLOTS);
         // Rarely all there, or the plain case would never be seen.
-        let points = prop_oneof![1 => points, 1 => Just((0..SLOTS as u32).map(|slot| (slot, 3.0)).collect())];
+        let plain = prop::collection::vec((0..9u32).prop_map(f64::from), SLOTS);
+        let plain = plain.prop_map(|counts| (0..SLOTS as u32).zip(counts).filter(|(slot, _)| *slot != 2).collect());
+        let points = prop_oneof![1 => points, 3 => plain];
         prop::collection::vec((bound, points).prop_map(|(bound, points)| column(bound, points)), 0..6)
     }
 

@@ -2,9 +2,9 @@
 
 use crate::engine::Engine;
 use crate::engine::histogram::{Poll, SeriesId, Snapshot};
-use crate::engine::time::Timestamp;
+use crate::engine::time::{Duration, Timestamp};
 
-use super::prometheus::{History, HistorySeries};
+use super::prometheus::History;
 
 /// Binds a poll's series to the engine's and fills `snapshot` with them. Series beyond a limit are left out; the
 /// engine reports them.
@@ -22,25 +22,37 @@ pub fn bind(engine: &mut Engine, poll: &Poll, snapshot: &mut Snapshot) {
 
 /// Goes through a slice of history slot by slot, as polls at those slots would have seen it. `each` steps the engine
 /// with the snapshot.
-pub fn feed(engine: &mut Engine, history: &History, mut each: impl FnMut(&mut Engine, Timestamp, &Snapshot)) {
+pub fn feed(engine: &mut Engine, history: &History, each: impl FnMut(&mut Engine, Timestamp, &Snapshot)) {
+    feed_from(engine, history, 0, each);
+}
+
+/// The same from slot `first` of the slice on.
+pub fn feed_from(
+    engine: &mut Engine,
+    history: &History,
+    first: usize,
+    mut each: impl FnMut(&mut Engine, Timestamp, &Snapshot),
+) {
     engine.forget_ended();
-    let bound: Vec<(SeriesId, &HistorySeries)> = history
+    let bound: Vec<(SeriesId, usize, &[f64])> = history
         .series
         .iter()
-        .filter_map(|series| Some((engine.bind(series.slo, &series.labels, &series.bounds)?, series)))
+        .filter_map(|series| {
+            let id = engine.bind(series.slo, &series.labels, &series.bounds)?;
+            Some((id, series.bounds.len(), &series.counts[..]))
+        })
         .collect();
     let mut snapshot = Snapshot::default();
-    let mut slot = history.from;
-    let mut flawed = history.flawed.iter().peekable();
-    for number in 0..history.slots {
+    let mut slot = history.from + Duration::from_ms(history.step.ms() * first as i64);
+    let mut flawed = history.flawed.iter().skip_while(|(at, _)| *at < first).peekable();
+    for number in first..history.slots {
         snapshot.clear();
         snapshot.partial = history.partial;
         while let Some((_, template)) = flawed.next_if(|(at, _)| *at == number) {
             snapshot.push_flawed(*template);
         }
-        for (id, series) in &bound {
-            let buckets = series.bounds.len();
-            let counts = &series.counts[number * buckets..][..buckets];
+        for (id, buckets, counts) in &bound {
+            let counts = &counts[number * buckets..][..*buckets];
             // A slot without the series is NaN in all its columns.
             if !counts[0].is_nan() {
                 snapshot.push(*id, counts);

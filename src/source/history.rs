@@ -77,6 +77,18 @@ impl History {
         self
     }
 
+    /// How many slots from the first on hold nothing at all.
+    pub fn idle_slots(&self) -> usize {
+        if self.partial {
+            return 0;
+        }
+        let begins = |series: &HistorySeries| {
+            series.counts.chunks_exact(series.bounds.len()).position(|counts| !counts[0].is_nan())
+        };
+        let flawed = self.flawed.first().map(|(slot, _)| *slot);
+        self.series.iter().filter_map(begins).chain(flawed).min().unwrap_or(self.slots)
+    }
+
     /// The last slot; before `from` if there is none.
     pub fn to(&self) -> Timestamp {
         self.from + Duration::from_ms(self.step.ms() * self.slots as i64) - self.step

@@ -17,6 +17,13 @@ use super::error::SourceError;
 /// An error repeats so many selectors.
 const MAX_NAMED: usize = 3;
 
+/// The values of `le` that each SLO needs, as they are written.
+pub type NeededLe = BTreeMap<usize, BTreeSet<String>>;
+
+/// Different sets of them up to which each set has selectors of its own. With more, all are asked for everywhere: every
+/// selector is a search of the server's index.
+const MAX_LE_SETS: usize = 16;
+
 /// All that has to be asked of a source.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -89,7 +96,7 @@ impl Plan {
 impl MetricRequest {
     fn new(metric: &str, slos: Vec<usize>, selectors: &[Selector]) -> Self {
         let shapes = shapes(&slos, selectors);
-        let merged = shapes.iter().flat_map(Shape::merge).collect();
+        let merged = shapes.iter().flat_map(|shape| shape.merge(|_| true)).collect();
         Self { metric: metric.to_owned(), slos, merged, shapes }
     }
 
@@ -105,20 +112,37 @@ impl MetricRequest {
         self.merged.iter().map(|merged| merged.promql(&bucket, matcher)).collect()
     }
 
-    /// The same as lists of matchers, `__name__` among them; `le` narrows them to these values unless it is empty.
-    pub fn matchers(&self, le: &BTreeSet<String>) -> Vec<Vec<LabelMatcher>> {
+    /// The same as lists of matchers, `__name__` among them. `le` narrows each SLO's to these values, or nothing if it
+    /// is empty.
+    pub fn matchers(&self, le: &NeededLe) -> Vec<Vec<LabelMatcher>> {
+        if le.is_empty() {
+            return self.merged.iter().map(|merged| self.matchers_of(merged, &BTreeSet::new())).collect();
+        }
+        let mut slos: BTreeMap<&BTreeSet<String>, BTreeSet<usize>> = BTreeMap::new();
+        for (slo, le) in le {
+            slos.entry(le).or_default().insert(*slo);
+        }
+        if slos.len() > MAX_LE_SETS {
+            let all = le.values().flatten().cloned().collect();
+            return self.merged.iter().map(|merged| self.matchers_of(merged, &all)).collect();
+        }
+        let narrowed = slos.iter().flat_map(|(le, slos)| {
+            let merged = self.shapes.iter().flat_map(|shape| shape.merge(|slo| slos.contains(&slo)));
+            merged.map(|merged| self.matchers_of(&merged, le))
+        });
+        narrowed.collect()
+    }
+
+    fn matchers_of(&self, merged: &Merged, le: &BTreeSet<String>) -> Vec<LabelMatcher> {
         let matcher = |name: &str, op, value| LabelMatcher { name: name.to_owned(), op, value, regex: None };
         let one = |name: &str, values: &BTreeSet<String>| match values.first() {
             Some(value) if values.len() == 1 => matcher(name, MatchOp::Equal, value.clone()),
             _ => matcher(name, MatchOp::Regex, alternatives(values.iter().map(String::as_str))),
         };
-        let matchers = |merged: &Merged| {
-            let metric = matcher("__name__", MatchOp::Equal, format!("{}_bucket", self.metric));
-            let equal = merged.alternatives.iter().map(|(name, values)| one(name, values));
-            let le = (!le.is_empty()).then(|| one("le", le));
-            [metric].into_iter().chain(equal).chain(merged.others.iter().cloned()).chain(le).collect()
-        };
-        self.merged.iter().map(matchers).collect()
+        let metric = matcher("__name__", MatchOp::Equal, format!("{}_bucket", self.metric));
+        let equal = merged.alternatives.iter().map(|(name, values)| one(name, values));
+        let le = (!le.is_empty()).then(|| one("le", le));
+        [metric].into_iter().chain(equal).chain(merged.others.iter().cloned()).chain(le).collect()
     }
 
     /// The PromQL for the metric itself, without `_bucket`: where a native histogram would be.
@@ -178,12 +202,13 @@ impl Shape {
         self.slos_by_values.get(&values).map_or(&[], Vec::as_slice)
     }
 
-    /// The fewest selectors that merging finds. Two of them merge if they differ in one label's values only, so no
+    /// The fewest selectors that merging finds for some of the SLOs. Two of them merge if they differ in one label's values only, so no
     /// merger selects a series that neither of its parts does.
-    fn merge(&self) -> Vec<Merged> {
+    fn merge(&self, is_of: impl Fn(usize) -> bool) -> Vec<Merged> {
         let single = |value: &String| BTreeSet::from([value.clone()]);
+        let asked = self.slos_by_values.iter().filter(|(_, slos)| slos.iter().any(|slo| is_of(*slo)));
         let mut boxes: BTreeSet<Vec<BTreeSet<String>>> =
-            self.slos_by_values.keys().map(|values| values.iter().map(single).collect()).collect();
+            asked.map(|(values, _)| values.iter().map(single).collect()).collect();
         for label in self.labels_by_spread() {
             let mut merged: BTreeMap<Vec<BTreeSet<String>>, BTreeSet<String>> = BTreeMap::new();
             for mut sides in boxes {

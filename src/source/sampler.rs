@@ -80,6 +80,10 @@ impl Run {
         if self.values.is_empty() {
             self.first = slot;
         }
+        if slot as usize == self.first as usize + self.values.len() {
+            self.values.push(value);
+            return true;
+        }
         let Some(at) = (slot as usize).checked_sub(self.first as usize) else { return false };
         if at < self.values.len() {
             return false;
@@ -95,12 +99,17 @@ impl Run {
         slots.filter(|(_, value)| value.to_bits() != STALE_BITS)
     }
 
+    /// The first slot that has a value, and all from there to the last; the stale marker stands where there is none.
+    pub fn cells(&self) -> (usize, &[f64]) {
+        (self.first as usize, &self.values)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
     /// What it takes in memory, in values.
-    pub fn cells(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.values.len()
     }
 }

@@ -12,7 +12,7 @@ use crate::source::columns::Column;
 use crate::source::error::SourceError;
 use crate::source::gather::gather;
 use crate::source::history::{Detail, History, Part, room};
-use crate::source::plan::{MetricRequest, any_of};
+use crate::source::plan::{MetricRequest, NeededLe, any_of};
 use crate::source::sampler::{Grid, Run};
 use crate::source::series::Bounded;
 
@@ -111,7 +111,7 @@ impl Prometheus {
         deadline: Deadline,
     ) -> Result<Part, SourceError> {
         if detail == Detail::Buckets {
-            return self.buckets(index, grid, survey.as_deref(), &BTreeSet::new(), deadline).await;
+            return self.buckets(index, grid, survey.as_deref(), &NeededLe::new(), deadline).await;
         }
         let survey = match survey {
             Some(survey) => survey,
@@ -124,7 +124,7 @@ impl Prometheus {
         if !part.changes && part.series.iter().all(|series| survey.is_met_by(series)) {
             return Ok(part);
         }
-        self.buckets(index, grid, Some(&survey), &BTreeSet::new(), deadline).await
+        self.buckets(index, grid, Some(&survey), &NeededLe::new(), deadline).await
     }
 
     /// The buckets with these `le`, or all of them.
@@ -133,7 +133,7 @@ impl Prometheus {
         index: usize,
         grid: Grid,
         survey: Option<&Survey>,
-        le: &BTreeSet<String>,
+        le: &NeededLe,
         deadline: Deadline,
     ) -> Result<Part, SourceError> {
         let mut refused = None;
@@ -148,7 +148,7 @@ impl Prometheus {
         if grid.slots > MAX_SLOTS {
             return Err(SourceError::TooManySlots { slots: grid.slots, limit: MAX_SLOTS });
         }
-        let matcher = if le.is_empty() { String::new() } else { any_of("le", le.iter().map(String::as_str)) };
+        let matcher = if le.is_empty() { String::new() } else { any_of("le", union(le)) };
         let mut part = self.without_chunks(index, grid, &matcher, deadline).await?;
         if let Some(error) = refused {
             part.warnings.push(&format!("remote read failed, so queries were asked instead: {error}"));
@@ -186,7 +186,7 @@ impl Prometheus {
         index: usize,
         grid: Grid,
         survey: Option<&Survey>,
-        le: &BTreeSet<String>,
+        le: &NeededLe,
         deadline: Deadline,
     ) -> Result<Option<Part>, SourceError> {
         if !self.may_have_chunks() {
@@ -240,7 +240,7 @@ fn is_refusal(error: &SourceError) -> bool {
 /// How many buckets a slice brings.
 pub(super) fn columns(surveys: &Surveys, detail: Detail) -> usize {
     let columns = surveys.iter().map(|survey| match detail {
-        Detail::Counts => survey.series.len() * survey.needed.len(),
+        Detail::Counts => survey.series.values().map(Vec::len).sum(),
         Detail::Buckets => survey.buckets,
     });
     columns.sum()
@@ -259,6 +259,11 @@ pub(super) fn grid(from: Timestamp, to: Timestamp, step: Duration) -> Result<Gri
         return Err(SourceError::TooManySlots { slots, limit: MAX_SLOTS_OF_CHUNKS });
     }
     Ok(Grid { from, step, slots })
+}
+
+/// What any SLO needs.
+fn union(le: &NeededLe) -> BTreeSet<&str> {
+    le.values().flatten().map(String::as_str).collect()
 }
 
 fn read_range(
@@ -280,7 +285,7 @@ fn read_range(
                 astray = Some(point.0);
             }
         }
-        room = room.and_then(|room| room.checked_sub(run.cells()));
+        room = room.and_then(|room| room.checked_sub(run.len()));
         if room.is_some() {
             columns.push(Column { bound, run });
         }

@@ -1,6 +1,6 @@
 //! Which buckets a metric has in a range of time, and which of them the budgets need.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::Deadline;
@@ -9,7 +9,7 @@ use crate::engine::time::{Duration, Timestamp};
 use crate::source::error::SourceError;
 use crate::source::history::HistorySeries;
 use crate::source::needed::needed;
-use crate::source::plan::Plan;
+use crate::source::plan::{NeededLe, Plan};
 use crate::source::series::Bounded;
 
 use super::answer::{self, Key, Metric, Shape};
@@ -24,7 +24,7 @@ pub(super) struct Survey {
     /// Sets of labels with `le`.
     pub buckets: usize,
     /// The `le` values, as written, that the budgets need.
-    pub needed: BTreeSet<String>,
+    pub needed: NeededLe,
     /// All sets of labels without `le`, and the bounds in seconds that the budgets need of each.
     pub series: BTreeMap<Labels, Vec<f64>>,
 }
@@ -67,9 +67,15 @@ fn read_survey(body: &[u8], plan: &Plan, index: usize, max_series: usize) -> Res
     for (labels, bounds) in series.into_series() {
         survey.buckets += bounds.len();
         let labels = answer::owned(labels);
-        let budgets = plan.requests[index].assign(&labels).into_iter().map(|slo| plan.budgets_s[slo]);
-        let wanted = needed(bounds.iter().map(|(bound, _)| *bound), budgets);
-        survey.needed.extend(bounds.iter().filter(|(bound, _)| wanted.contains(bound)).map(|(_, le)| le.clone()));
+        let mut wanted: Vec<f64> = Vec::new();
+        for slo in plan.requests[index].assign(&labels) {
+            let own = needed(bounds.iter().map(|(bound, _)| *bound), [plan.budgets_s[slo]]);
+            let le = bounds.iter().filter(|(bound, _)| own.contains(bound)).map(|(_, le)| le.clone());
+            survey.needed.entry(slo).or_default().extend(le);
+            wanted.extend(own);
+        }
+        wanted.sort_by(f64::total_cmp);
+        wanted.dedup();
         survey.series.insert(labels, wanted);
     }
     Ok(survey)
