@@ -12,6 +12,7 @@
 mod bind;
 mod collect;
 mod hold;
+mod plan;
 mod reload;
 mod remember;
 mod rewind;
@@ -33,15 +34,16 @@ use super::memory::Missed;
 use super::notification::{HeldBack, Notification};
 use super::outbox::{Delivery, Outbox};
 use super::roster::Roster;
-use super::rule::{Limit, Rule, Schedule};
+use super::rule::Schedule;
 use super::silence::Silence;
-use super::sli::{NewSeries, SloSpec, Traffic};
-use super::slo::{Sight, Slo, Windows};
+use super::sli::NewSeries;
+use super::slo::{Sight, Slo};
 use super::spec::{Outcome, Spec};
 use super::stage::Verdict;
 use super::time::Timestamp;
 use collect::Digests;
 use hold::Holds;
+use plan::{Plan, plans};
 use remember::Remembered;
 
 /// What happened in the world. Absence of data is an input, never a zero.
@@ -92,19 +94,6 @@ pub enum Report {
     Refused { slo: String, series: Labels, why: String },
     /// What is known of an SLO changed.
     SightChanged { slo: String, from: Sight, to: Sight },
-}
-
-/// What every evaluation of a rule on an SLO needs.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Plan {
-    pub(super) windows: Windows,
-    /// Index into the engine's schedules.
-    schedule: usize,
-    limit: Limit,
-    allowed_ratio: f64,
-    /// The usage from which a rule is more than quiet.
-    warning: f64,
-    min_coverage: f64,
 }
 
 /// One bound series.
@@ -378,8 +367,17 @@ impl Engine {
                 let (slo, to) = (self.spec.slos[template].place(), self.slos[index].sight);
                 effects.push(Effect::Report(Report::SightChanged { slo, from, to }));
             }
+            let newest =
+                self.slos[index].newest().filter(|_| matches!(self.slos[index].sight, Sight::Ok | Sight::Idle));
             for rule in 0..self.plans[template].len() {
-                if self.due[self.plans[template][rule].schedule] {
+                let plan = &self.plans[template][rule];
+                if !self.due[plan.schedule] {
+                    continue;
+                }
+                let is_quiet = self.rules[index][rule].is_quiet();
+                if is_quiet && newest.is_some_and(|newest| plan.quiet.holds(&self.slos[index], newest, plan.windows)) {
+                    self.evaluations += 1;
+                } else {
                     changed |= self.evaluate_rule(slot, AlertKey { slo: index, rule }, effects);
                 }
             }
@@ -477,60 +475,4 @@ impl Engine {
     pub fn window_bytes(&self) -> usize {
         self.slos.iter().map(Slo::heap_bytes).sum()
     }
-}
-
-impl Plan {
-    fn is_covered(&self, short: Traffic) -> bool {
-        short.coverage >= self.min_coverage
-    }
-
-    /// Whether one window is enough to see that usage is under every threshold: usage takes the lesser burn rate.
-    fn is_clearly_under(&self, slo: &Slo) -> bool {
-        match self.limit {
-            Limit::BurnRate { factor, .. } => {
-                let short = slo.traffic(self.windows.short);
-                self.is_covered(short) && short.burn(self.allowed_ratio) / factor < self.warning
-            }
-            Limit::BudgetConsumed { share } => {
-                self.is_covered(slo.traffic(self.windows.short))
-                    && slo.traffic(self.windows.period).burn(self.allowed_ratio) / share < self.warning
-            }
-            Limit::Exhaustion { .. } | Limit::Latency { .. } => false,
-        }
-    }
-}
-
-/// The plans of each SLO's rules.
-fn plans(spec: &Spec, schedules: &mut Vec<Schedule>) -> Vec<Arc<[Plan]>> {
-    let mut distinct: Vec<Arc<[Plan]>> = Vec::new();
-    let mut plan = |slo: &SloSpec, rule: &Rule| Plan {
-        windows: Windows::new(&rule.limit, slo.period, spec.interval),
-        schedule: index_of(schedules, &rule.schedule),
-        limit: rule.limit,
-        allowed_ratio: slo.allowed_ratio(),
-        warning: f64::from(rule.warning_ppm) / 1e6,
-        min_coverage: f64::from(rule.min_coverage_ppm) / 1e6,
-    };
-    let mut plans = |slo: &SloSpec| {
-        let plans: Vec<Plan> = slo.rules.iter().map(|rule| plan(slo, rule)).collect();
-        if let Some(known) = distinct.iter().find(|known| ***known == plans[..]) {
-            return known.clone();
-        }
-        distinct.push(plans.into());
-        distinct[distinct.len() - 1].clone()
-    };
-    spec.slos.iter().map(&mut plans).collect()
-}
-
-/// The index of a schedule in the list, where it is added if it is new.
-fn index_of(schedules: &mut Vec<Schedule>, schedule: &Schedule) -> usize {
-    let same = |known: &Schedule| match (known, schedule) {
-        (Schedule::Every(known), Schedule::Every(every)) => known == every,
-        (Schedule::At(known), Schedule::At(calendar)) => Arc::ptr_eq(known, calendar),
-        _ => false,
-    };
-    schedules.iter().position(same).unwrap_or_else(|| {
-        schedules.push(schedule.clone());
-        schedules.len() - 1
-    })
 }

@@ -24,6 +24,7 @@ const MAX_USAGE: f64 = 1e6;
 /// seen is a difference of it.
 const GOOD: usize = 0;
 const TOTAL: usize = 1;
+pub type Row = [f64; 3];
 
 /// What is known of an SLO at the newest slot. Only `Ok` and `Idle` may lower a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -299,10 +300,21 @@ impl Slo {
 
     /// Requests over the last `window`.
     pub fn traffic(&self, window: Age) -> Traffic {
-        let &[now_good, now_total, now_seen] = self.counters.newest() else { return Traffic::default() };
-        let [good, total, seen] = self.counters.at(window);
-        let coverage = ((now_seen - seen) / window.slots().max(1) as f64).min(1.0);
-        Traffic { good: now_good - good, total: now_total - total, coverage }
+        let Some(newest) = self.newest() else { return Traffic::default() };
+        let [good, total, seen] = self.since(newest, window);
+        let coverage = (seen / window.slots().max(1) as f64).min(1.0);
+        Traffic { good, total, coverage }
+    }
+
+    /// What was counted up to the newest slot; `None` before anything was.
+    pub fn newest(&self) -> Option<Row> {
+        self.counters.newest().try_into().ok()
+    }
+
+    /// What was counted over the last `window` up to the `newest` slot.
+    pub fn since(&self, newest: Row, window: Age) -> Row {
+        let before: Row = self.counters.at(window);
+        std::array::from_fn(|column| newest[column] - before[column])
     }
 
     /// Requests and slow requests since the beginning.

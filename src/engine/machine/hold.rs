@@ -73,6 +73,9 @@ impl Engine {
     /// Notes for which SLOs what was counted since the newest slot does not count: those of maintenance windows that were
     /// open for any part of that time. So a window that ends between two polls leaves nothing behind.
     pub(super) fn note_excluded(&mut self, slot: Timestamp) {
+        if self.spec.maintenance.is_empty() {
+            return;
+        }
         let since = self.newest_slot.unwrap_or(slot - self.spec.interval);
         let spec = self.spec.clone();
         let windows: Vec<&Maintenance> = spec.maintenance.iter().filter(|window| !window.counts).collect();

@@ -1,0 +1,117 @@
+//! What the rules of each SLO are evaluated by, worked out once for a configuration, and when one look at a window is
+//! enough to see that nothing is wrong: nearly always.
+
+use std::sync::Arc;
+
+use crate::engine::rule::{Limit, Rule, Schedule};
+use crate::engine::sli::{SloSpec, Traffic};
+use crate::engine::slo::{Row, Slo, Windows};
+use crate::engine::spec::Spec;
+
+/// What every evaluation of a rule on an SLO needs.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::engine) struct Plan {
+    pub(in crate::engine) windows: Windows,
+    /// Index into the engine's schedules.
+    pub(super) schedule: usize,
+    limit: Limit,
+    allowed_ratio: f64,
+    /// The usage from which a rule is more than quiet.
+    warning: f64,
+    min_coverage: f64,
+    pub(super) quiet: Quiet,
+}
+
+/// When the short window alone shows that a burn rate is under every threshold, without a division: on the safe side by
+/// far more than rounding, and beyond that the rule itself is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Quiet {
+    /// With at least so many slots that were measured,
+    seen_slots: f64,
+    /// and at most this share of slow requests. Negative for other rules.
+    bad_ratio: f64,
+}
+
+/// Beyond any error of rounding in a handful of operations.
+const SAFE_SIDE: f64 = 1e-9;
+
+impl Quiet {
+    fn new(limit: &Limit, windows: Windows, allowed_ratio: f64, warning: f64, min_coverage: f64) -> Self {
+        let seen_slots = min_coverage * windows.short.slots().max(1) as f64 * (1.0 + SAFE_SIDE);
+        let bad_ratio = match limit {
+            Limit::BurnRate { factor, .. } => warning * factor * allowed_ratio * (1.0 - SAFE_SIDE),
+            Limit::BudgetConsumed { .. } | Limit::Exhaustion { .. } | Limit::Latency { .. } => -1.0,
+        };
+        Self { seen_slots, bad_ratio }
+    }
+
+    pub(super) fn holds(&self, slo: &Slo, newest: Row, windows: Windows) -> bool {
+        if self.bad_ratio < 0.0 {
+            return false;
+        }
+        let [good, total, seen] = slo.since(newest, windows.short);
+        seen >= self.seen_slots && total - good <= total * self.bad_ratio
+    }
+}
+
+impl Plan {
+    pub(super) fn is_covered(&self, short: Traffic) -> bool {
+        short.coverage >= self.min_coverage
+    }
+
+    /// Whether one window is enough to see that usage is under every threshold: usage takes the lesser burn rate.
+    pub(super) fn is_clearly_under(&self, slo: &Slo) -> bool {
+        match self.limit {
+            Limit::BurnRate { factor, .. } => {
+                let short = slo.traffic(self.windows.short);
+                self.is_covered(short) && short.burn(self.allowed_ratio) / factor < self.warning
+            }
+            Limit::BudgetConsumed { share } => {
+                self.is_covered(slo.traffic(self.windows.short))
+                    && slo.traffic(self.windows.period).burn(self.allowed_ratio) / share < self.warning
+            }
+            Limit::Exhaustion { .. } | Limit::Latency { .. } => false,
+        }
+    }
+}
+
+/// The plans of each SLO's rules.
+pub(super) fn plans(spec: &Spec, schedules: &mut Vec<Schedule>) -> Vec<Arc<[Plan]>> {
+    let mut distinct: Vec<Arc<[Plan]>> = Vec::new();
+    let mut plan = |slo: &SloSpec, rule: &Rule| {
+        let windows = Windows::new(&rule.limit, slo.period, spec.interval);
+        let [warning, min_coverage] = [rule.warning_ppm, rule.min_coverage_ppm].map(|ppm| f64::from(ppm) / 1e6);
+        let allowed_ratio = slo.allowed_ratio();
+        Plan {
+            windows,
+            schedule: index_of(schedules, &rule.schedule),
+            limit: rule.limit,
+            allowed_ratio,
+            warning,
+            min_coverage,
+            quiet: Quiet::new(&rule.limit, windows, allowed_ratio, warning, min_coverage),
+        }
+    };
+    let mut plans = |slo: &SloSpec| {
+        let plans: Vec<Plan> = slo.rules.iter().map(|rule| plan(slo, rule)).collect();
+        if let Some(known) = distinct.iter().find(|known| ***known == plans[..]) {
+            return known.clone();
+        }
+        distinct.push(plans.into());
+        distinct[distinct.len() - 1].clone()
+    };
+    spec.slos.iter().map(&mut plans).collect()
+}
+
+/// The index of a schedule in the list, where it is added if it is new.
+fn index_of(schedules: &mut Vec<Schedule>, schedule: &Schedule) -> usize {
+    let same = |known: &Schedule| match (known, schedule) {
+        (Schedule::Every(known), Schedule::Every(every)) => known == every,
+        (Schedule::At(known), Schedule::At(calendar)) => Arc::ptr_eq(known, calendar),
+        _ => false,
+    };
+    schedules.iter().position(same).unwrap_or_else(|| {
+        schedules.push(schedule.clone());
+        schedules.len() - 1
+    })
+}
