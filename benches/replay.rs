@@ -1,5 +1,5 @@
-//! How long a replay of 30 days takes, beside those who do alike: fetching the same chunks and throwing them away, and
-//! `vmalert -replay` of the same rules.
+//! How long a replay of 30 days takes, beside those who do alike: fetching the same chunks and throwing them away,
+//! `vmalert -replay` of the same rules, and `promtool tsdb dump` of the same buckets; and what 5, 50 and 200 layers take.
 //!
 //! Run with `cargo bench --bench replay`; needs prometheus, promtool and vmalert. Every figure is the median of five
 //! runs, which take turns. The server's time is what its process used of the processors, from `/proc/PID/stat`.
@@ -7,6 +7,8 @@
 //! vmalert runs twice: with what `slowburn rules export` makes of the very rules, both stages of them; and with less,
 //! the way Sloth writes rules: each window's error ratio recorded once, and one alert a rule on the recorded series.
 //! Those alerts find nothing, because what is recorded goes to a sink; that only makes vmalert faster.
+//!
+//! The layers of the last table are made up and come from a recording: their blocks would take promtool too long.
 
 #[path = "../tests/it/history.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
@@ -20,15 +22,20 @@ mod quality;
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 mod real;
 
-use std::io::{Read as _, Write as _};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use prost::Message;
 use slowburn::clock::Stopwatch;
-use slowburn::config::HttpClient;
+use slowburn::config::{self, HttpClient};
 use slowburn::engine::time::{Duration, Timestamp};
+use slowburn::source::prometheus::{History, HistorySeries};
+use slowburn::source::recording::Writer;
 
 const DAYS: i64 = 30;
 const RUNS: usize = 5;
@@ -131,6 +138,155 @@ fn main() {
     ratio("  with rules like Sloth's", median(&sloth.wall_s) / median(&replay.wall_s));
     ratio("times fetching alone (at most 4)", median(&replay.wall_s) / median(&fetch.wall_s));
     ratio("of the server's CPU saved (at least 50)", mean(&vmalert.server_s) / mean(&replay.server_s).max(0.001));
+    files(&server, &config, [&from_s, &to_s]);
+    layers();
+}
+
+/// The same from files, beside promtool's dump of the same buckets.
+fn files(server: &real::Prometheus, config: &Path, [from_s, to_s]: [&str; 2]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [recording, packed, dump, out] =
+        ["recording", "recording.gz", "dump", "out.json"].map(|name| folder.path().join(name));
+    let range = ["--config", text(config), "--from", from_s, "--to", to_s];
+    slowburn(&[&["record", "--out", text(&recording)], &range[..]].concat());
+    let data = server.data();
+    let dump_tsdb = || {
+        let of = "{__name__=\"request_duration_seconds_bucket\"}";
+        let dump = Command::new("promtool").args(["tsdb", "dump", "--match", of, text(&data)]).output();
+        dump.expect("promtool is installed").stdout
+    };
+    std::fs::write(&dump, dump_tsdb()).expect("a file");
+    let file = File::create(&packed).expect("a file");
+    let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+    gzip.write_all(&std::fs::read(&recording).expect("a recording")).and_then(|()| gzip.finish()).expect("a file");
+    println!("\n{:<44} {:>9} {:>9} {:>9} {:>9}", "the same from files", "wall", "own CPU", "memory", "size");
+    for (name, flag, file) in [
+        ("slowburn replay --tsdb", "--tsdb", &data),
+        ("slowburn replay --recording", "--recording", &recording),
+        ("  packed with gzip", "--recording", &packed),
+        ("  what promtool dumps, as text", "--recording", &dump),
+    ] {
+        let arguments = [&["replay", "--format", "json", "--out", text(&out), flag, text(file)], &range[..]].concat();
+        let runs: Vec<Cost> = (0..RUNS).map(|_| cost(&arguments)).collect();
+        row(name, &runs, std::fs::metadata(file).map_or(0, |file| if file.is_file() { file.len() } else { 0 }));
+    }
+    let mut wall_s = Vec::new();
+    for _ in 0..RUNS {
+        let stopwatch = Stopwatch::start();
+        dump_tsdb();
+        wall_s.push(stopwatch.elapsed_s());
+    }
+    println!("{:<44} {:>7.3} s", "promtool tsdb dump", median(&wall_s));
+}
+
+/// What more layers cost.
+fn layers() {
+    println!(
+        "\n{:<44} {:>9} {:>9} {:>9} {:>9}",
+        "30 days from a recording, 2 instances", "wall", "own CPU", "memory", "size"
+    );
+    for layers in [5, 50, 200] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [config, recording, out] = ["slowburn.yml", "recording", "out.json"].map(|name| folder.path().join(name));
+        let made = made_up(layers);
+        std::fs::write(&config, &made).expect("a file");
+        record(&made, layers, &recording);
+        let arguments = ["replay", "--config", text(&config), "--format", "json", "--out", text(&out)];
+        let arguments = [&arguments[..], &["--recording", text(&recording)]].concat();
+        let runs: Vec<Cost> = (0..RUNS).map(|_| cost(&arguments)).collect();
+        row(&format!("{layers} layers"), &runs, std::fs::metadata(&recording).map_or(0, |file| file.len()));
+    }
+}
+
+/// Journeys of five layers each.
+fn made_up(layers: usize) -> String {
+    let journey = |number: usize| {
+        let layer = |layer: usize| {
+            format!("      - {{name: l{layer}, budget: 10ms, histogram: 'made_up_seconds{{layer=\"{layer}\"}}'}}\n")
+        };
+        let layers: String = (number * 5..layers.min(number * 5 + 5)).map(layer).collect();
+        let rules = "rules: [spike, fast-burn, slow-burn, drain]";
+        format!("  - name: journey-{number}\n    budget: 100ms\n    objective: 99%\n    {rules}\n    layers:\n{layers}")
+    };
+    let journeys: String = (0..layers.div_ceil(5)).map(journey).collect();
+    format!(
+        "source: {{prometheus: {{url: 'http://127.0.0.1:9'}}}}\n\
+         receivers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}]{RULES}journeys:\n{journeys}"
+    )
+}
+
+/// Writes the history of layers with some slow requests, and an hour each in which many are.
+fn record(config: &str, layers: usize, file: &Path) {
+    let texts = BTreeMap::from([("slowburn.yml".to_owned(), config.to_owned())]);
+    let config = match config::load_texts("slowburn.yml", &texts, &|_| None) {
+        Ok(loaded) => loaded.config,
+        Err(mistakes) => panic!("{}", mistakes.render(false)),
+    };
+    let (from, step, slots) = (Timestamp::from_unix_s(1_772_409_600), Duration::from_secs(30), 2_880);
+    let day = |day: i64| from + Duration::from_days(day);
+    let out = BufWriter::new(File::create(file).expect("a file"));
+    let mut writer = Writer::new(out, &config, from, day(DAYS) - step).expect("a file");
+    let bounds: Arc<[f64]> = [0.01, f64::INFINITY].into();
+    let mut random = history::Random::new(1);
+    let mut counted = vec![[0.0; 2]; layers * 2];
+    for number in 0..DAYS {
+        let mut series = Vec::new();
+        for (index, counted) in counted.iter_mut().enumerate() {
+            let (slo, instance) = (index / 2, index % 2);
+            let labels = [("layer", slo.to_string()), ("pod", instance.to_string())];
+            let mut counts = Vec::with_capacity(slots * 2);
+            for slot in 0..slots {
+                let is_bad = (number as usize + slo) % 10 == 3 && (1_000..1_120).contains(&slot);
+                let requests = 900 + random.below(200);
+                let slow = if is_bad { requests / 3 } else { random.below(4) };
+                counted[0] += (requests - slow) as f64;
+                counted[1] += requests as f64;
+                counts.extend(*counted);
+            }
+            let labels = labels.map(|(name, value)| (name.to_owned(), value)).into();
+            series.push(HistorySeries { slo, labels, bounds: bounds.clone(), counts });
+        }
+        let (flawed, warnings) = (Vec::new(), Vec::new());
+        let history = History { from: day(number), step, slots, series, flawed, warnings, partial: false };
+        writer.push(&history).expect("a file");
+    }
+    writer.finish().expect("a file");
+}
+
+/// What a run of the program took.
+struct Cost {
+    wall_s: f64,
+    cpu_s: f64,
+    memory_mb: f64,
+}
+
+fn row(name: &str, runs: &[Cost], size: u64) {
+    let of = |part: fn(&Cost) -> f64| median(&runs.iter().map(part).collect::<Vec<f64>>());
+    let (wall_s, cpu_s, memory_mb) = (of(|run| run.wall_s), of(|run| run.cpu_s), of(|run| run.memory_mb));
+    println!("{name:<44} {wall_s:>7.3} s {cpu_s:>7.3} s {memory_mb:>6.0} MB {:>6.1} MB", size as f64 / 1e6);
+}
+
+fn cost(arguments: &[&str]) -> Cost {
+    let stopwatch = Stopwatch::start();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_slowburn"))
+        .args(arguments)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("slowburn is built");
+    let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap_or_default();
+    let mut memory_kb = 0.0f64;
+    loop {
+        let status = of("status");
+        if status.contains("State:\tZ") {
+            break;
+        }
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        memory_kb = memory_kb.max(peak.unwrap_or(0.0));
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let (wall_s, cpu_s) = (stopwatch.elapsed_s(), cpu_s(child.id()));
+    assert!(child.wait().expect("it ended").success(), "{arguments:?}");
+    Cost { wall_s, cpu_s, memory_mb: memory_kb / 1024.0 }
 }
 
 fn ratio(what: &str, ratio: f64) {
@@ -139,17 +295,17 @@ fn ratio(what: &str, ratio: f64) {
 
 impl Times {
     fn run(&mut self, server: &real::Prometheus, work: impl FnOnce()) {
-        let before_s = server_s(server);
+        let before_s = cpu_s(server.pid());
         let stopwatch = Stopwatch::start();
         work();
         self.wall_s.push(stopwatch.elapsed_s());
-        self.server_s.push(server_s(server) - before_s);
+        self.server_s.push(cpu_s(server.pid()) - before_s);
     }
 }
 
-/// The processor time of the server so far, in seconds.
-fn server_s(server: &real::Prometheus) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("a running server");
+/// The processor time of a process so far, in seconds.
+fn cpu_s(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     // The name may hold anything; what follows it does not.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |field: usize| fields[field].parse::<f64>().expect("a number of ticks");
@@ -211,13 +367,18 @@ fn slowburn(arguments: &[&str]) -> Vec<u8> {
 /// The very chunks that a replay asks for. Returns their bytes.
 fn fetch_chunks(url: &str, from: Timestamp, to: Timestamp) -> usize {
     let matcher = |kind, name: &str, value: &str| Matcher { kind, name: name.into(), value: value.into() };
-    let matchers = vec![
-        matcher(0, "__name__", "request_duration_seconds_bucket"),
-        matcher(2, "layer", "edge|gateway|service|database|network"),
-        matcher(2, "le", "0\\.01|0\\.005|0\\.03|0\\.04|\\+Inf"),
+    let query = |(layers, le): (&str, &str)| {
+        let metric = matcher(0, "__name__", "request_duration_seconds_bucket");
+        let matchers = vec![metric, matcher(2, "layer", layers), matcher(2, "le", le)];
+        Query { from_ms: from.unix_ms(), to_ms: to.unix_ms(), matchers }
+    };
+    let asked = [
+        ("edge|network", r"0\.01|\+Inf"),
+        ("gateway", r"0\.005|\+Inf"),
+        ("service", r"0\.03|\+Inf"),
+        ("database", r"0\.04|\+Inf"),
     ];
-    let query = Query { from_ms: from.unix_ms(), to_ms: to.unix_ms(), matchers };
-    let request = ReadRequest { queries: vec![query], accepted: vec![1] }.encode_to_vec();
+    let request = ReadRequest { queries: asked.map(query).to_vec(), accepted: vec![1] }.encode_to_vec();
     let body = snap::raw::Encoder::new().compress_vec(&request).expect("memory takes all");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

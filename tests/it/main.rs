@@ -21,6 +21,7 @@ mod kinds;
 mod mail;
 mod memory;
 mod native;
+mod no_sends;
 mod notify;
 mod notify_test;
 mod oracle;
