@@ -14,6 +14,7 @@ use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::notify::reading::Reader;
 use slowburn::replay::report::Observed;
 use slowburn::replay::report::samples::{Gauge, Samples};
+use slowburn::replay::score::Known;
 use slowburn::replay::{Recorder, ReplayError, Replayed};
 use slowburn::source::prometheus::Detail;
 
@@ -182,6 +183,34 @@ fn what_was_not_seen_is_a_gap_and_is_said() {
     let interval = config.spec.interval;
     replayed.broken = Some(ReplayError::EmptyRange { from: replayed.document.to, to: replayed.document.to, interval });
     assert!(self::page(&config, &replayed, &observed).contains("Reading ended early."));
+}
+
+#[test]
+fn scores_and_noise_are_part_of_the_page() {
+    let (config, mut replayed, observed) = eventful("checkout");
+    let first = &replayed.document.incidents[0];
+    let known = |start: Timestamp, note: &str| Known {
+        journey: "checkout".into(),
+        layer: None,
+        start,
+        end: start + Duration::from_hours(1),
+        note: Some(note.into()),
+    };
+    let list = [known(first.opened_at, "the <great> one"), known(replayed.document.to, "not within")];
+    replayed.document.judge(chrono_tz::Europe::Berlin, Some(&list));
+    let page = page(&config, &replayed, &observed);
+    for said in [
+        "Against 1 known incident",
+        "the &lt;great&gt; one",
+        "Not counted, as they are not within",
+        "all rules",
+        "at night, 22:00 to 07:00 Europe/Berlin",
+        "Longest without a page",
+        "href=\"#score\"",
+        "href=\"#noise\"",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
 }
 
 /// A cell of a table as a number; not a number where there was nothing.

@@ -240,7 +240,7 @@ impl Layer<'_> {
             @if self.alerts.is_empty() { p.about { "No alerts." } } @else {
                 details.numbers {
                     summary { (self.alerts.len()) " alerts" span.unseen { " of " (self.name) } }
-                    div.wide tabindex="0" role="region" aria-label={ "Alerts of " (self.name) } {
+                    div.wide tabindex="0" role="group" aria-label={ "Alerts of " (self.name) } {
                         table {
                             thead {
                                 tr {

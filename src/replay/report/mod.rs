@@ -9,6 +9,7 @@ mod layer;
 mod overview;
 mod plot;
 pub mod samples;
+mod scores;
 mod timeline;
 mod told;
 mod words;
@@ -125,11 +126,12 @@ impl Report<'_> {
                         (overview::heading(self))
                         button.theme type="button" hidden { "Dark" }
                     }
-                    (contents(&layers))
+                    (contents(document, &layers))
                     main id="main" tabindex="-1" {
                         (overview::warnings(self, &layers))
                         (overview::figures(self))
                         (overview::budgets(self, &layers))
+                        (scores::sections(self))
                         (incidents.section(self, &news))
                         (told::section(self, &news, &incidents))
                         (plots(self, &layers))
@@ -158,14 +160,20 @@ fn policy() -> String {
     )
 }
 
-fn contents(layers: &[Layer<'_>]) -> Markup {
-    let sections =
-        [("budgets", "Budgets"), ("incidents", "Incidents"), ("notifications", "Notifications"), ("layers", "Plots")];
+fn contents(document: &Document, layers: &[Layer<'_>]) -> Markup {
+    let sections = [
+        ("budgets", "Budgets", true),
+        ("score", "Score", document.score.is_some()),
+        ("noise", "Noise", document.statistics.is_some()),
+        ("incidents", "Incidents", true),
+        ("notifications", "Notifications", true),
+        ("layers", "Plots", true),
+        ("held-back", "Held back", true),
+    ];
     html! {
         nav aria-label="Contents" {
             ul {
-                @for (id, name) in sections { li { a href={ "#" (id) } { (name) } } }
-                li { a href="#held-back" { "Held back" } }
+                @for (id, name, _) in sections.iter().filter(|it| it.2) { li { a href={ "#" (id) } { (name) } } }
             }
             ul.layers { @for layer in layers { li { a href={ "#" (layer.id) } { (layer.name) } } } }
         }

@@ -86,13 +86,13 @@ pub fn budgets(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
     html! {
         section id="budgets" aria-labelledby="budgets-h" {
             h2 id="budgets-h" { "Budgets" }
-            div.wide tabindex="0" role="region" aria-label="Budgets" {
+            div.wide tabindex="0" role="group" aria-label="Budgets" {
                 table.stack {
                     thead {
                         tr {
                             th scope="col" { "SLO" } th.number scope="col" { "Latency budget" }
                             th.number scope="col" { "Objective" } th.number scope="col" { "Requests" }
-                            th.number scope="col" { "Slow" } th.number scope="col" { "Budget spent" } th scope="col" { "" }
+                            th.number scope="col" { "Slow" } th.number scope="col" { "Budget spent" } th scope="col" { span.unseen { "As a bar" } }
                         }
                     }
                     tbody {

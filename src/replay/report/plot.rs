@@ -247,7 +247,7 @@ impl Plot<'_> {
         html! {
             details.numbers {
                 summary { "Table" span.unseen { " of " (self.title) } }
-                div.wide tabindex="0" role="region" aria-label={ "Table of " (self.title) } {
+                div.wide tabindex="0" role="group" aria-label={ "Table of " (self.title) } {
                     table {
                         thead {
                             tr {

@@ -74,7 +74,7 @@ impl<'a> Incidents<'a> {
                     }
                     div.frame.timeline { span {} (self.drawing(listed, &axis, report, news)) }
                     div.frame { span {} (plot::times(&axis)) }
-                    div.wide tabindex="0" role="region" aria-label="Incidents" {
+                    div.wide tabindex="0" role="group" aria-label="Incidents" {
                         table.stack {
                             thead {
                                 tr {

@@ -143,7 +143,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, width: usize, figures: &Figures) 
 }
 
 /// Median and worst.
-fn both(spread: Option<Spread<Duration>>) -> [String; 2] {
+pub(in crate::replay) fn both(spread: Option<Spread<Duration>>) -> [String; 2] {
     spread.map_or(["-", "-"].map(str::to_owned), |it| [it.median, it.worst].map(|it| it.coarse().to_string()))
 }
 
@@ -165,7 +165,7 @@ fn line(f: &mut fmt::Formatter<'_>, outcome: &Outcome) -> fmt::Result {
 }
 
 /// `1 page`, `2 pages`.
-fn some(count: u64, what: &str) -> String {
+pub(in crate::replay) fn some(count: u64, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{} {what}{plural}", grouped(count))
 }
