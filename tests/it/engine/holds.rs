@@ -82,6 +82,23 @@ fn a_silenced_alert_that_outlasts_its_silence_is_told_then() {
 }
 
 #[test]
+fn a_silence_that_is_known_from_the_start_holds_as_one_that_was_made() {
+    let mut made = database();
+    let silence = made.silence("layer", "database", 30);
+    let mut known = database();
+    let spec = Spec { silences: vec![silence], ..Spec::clone(known.engine.spec()) };
+    known.engine = Engine::new(Arc::new(spec));
+    (known.slot, known.counts) = (known.slot - STEP.times(8.0), vec![[0.0; 2]]);
+    known.healthy(8);
+    for poll in 0..80 {
+        let slow = [if poll < 45 { 60.0 } else { 0.0 }];
+        assert_eq!(known.poll(&slow), made.poll(&slow), "at poll {poll}");
+    }
+    assert!(made.held_back()[0] > 0 && !made.ids.is_empty());
+    assert_eq!((known.held_back(), &known.ids), (made.held_back(), &made.ids));
+}
+
+#[test]
 fn what_begins_and_ends_in_a_silence_is_told_to_nobody() {
     let mut world = database();
     world.silence("journey", "checkout", 60);
