@@ -34,18 +34,17 @@ else
     }
 fi
 
-<<<<<<< HEAD
 if command -v victoria-metrics >/dev/null; then
     echo "victoria-metrics is here: $(victoria-metrics --version)"
 else
     install_quietly victoria-metrics
 fi
-=======
-command -v strace >/dev/null || install_quietly strace || {
-    as_root apt-get update -q
+
+if command -v strace >/dev/null; then
+    echo "strace is here: $(strace --version | head -n 1)"
+else
     install_quietly strace
-}
->>>>>>> 2168a7b (Assert at the socket that a replay sends nothing; measure replays from files and of 200 layers)
+fi
 
 if [ -x /lib/systemd/systemd ] && command -v nsenter >/dev/null; then
     echo "systemd is here: $(/lib/systemd/systemd --version | head -n 1)"
