@@ -1,5 +1,5 @@
 //! A bar on the terminal for what takes a while: how much is done, how fast, and how long it will take. Nothing where
-//! standard error is no terminal.
+//! standard error is no terminal. And what is to be known of the history that was read.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::engine::time::Timestamp;
+use crate::source::reader::{self, Reader};
 
 /// How often it moves while nothing else does.
 const TICK: std::time::Duration = std::time::Duration::from_millis(200);
@@ -43,6 +44,28 @@ impl Bar {
 
     pub fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// What is to be known of history, shown once each: what is known before it is read before the bar, the rest after it.
+#[derive(Debug)]
+pub struct Remarks {
+    remarks: reader::Remarks,
+    shown: usize,
+}
+
+impl Remarks {
+    pub fn of(reader: &Reader) -> Self {
+        let mut remarks = Self { remarks: reader.remarks(), shown: 0 };
+        remarks.show();
+        remarks
+    }
+
+    /// Shows what is new.
+    pub fn show(&mut self) {
+        let list = self.remarks.list();
+        list[self.shown..].iter().for_each(|remark| anstream::eprintln!("warning: {remark}"));
+        self.shown = list.len();
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::progress::Bar;
+use super::progress::{Bar, Remarks};
 use super::{check, interrupt, replay};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -69,7 +69,7 @@ pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
     };
     let reader = Reader::open(config, &origin)?
         .context("services that are scraped directly keep no history; a recording needs a source that does")?;
-    reader.warnings().iter().for_each(|warning| anstream::eprintln!("warning: {warning}"));
+    let mut remarks = Remarks::of(&reader);
     let (from, to) = replay::range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, config, now)?;
     let (from, to) = (from.align_up(interval), to.align_down(interval));
     anyhow::ensure!(from <= to, "there is no slot of {interval} between {from} and {to}");
@@ -81,6 +81,7 @@ pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
         (recorder.record(reader, &bar, stop.clone()).await, *stop.borrow())
     });
     bar.clear();
+    remarks.show();
     let path = args.out.display();
     let recorded = recorder.finish().with_context(|| format!("cannot write '{path}'"));
     match (ended, recorded?) {

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 
 use self::judging::TimeZone;
 use self::subject::Subject;
-use super::progress::Bar;
+use super::progress::{Bar, Remarks};
 use super::{interrupt, when};
 use crate::clock::Clock;
 use crate::config;
@@ -86,7 +86,7 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         (None, None) => Origin::Source,
     };
     let reader = Reader::open(subject.config(), &origin)?.ok_or(ReplayError::NoHistory)?;
-    reader.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let mut remarks = Remarks::of(&reader);
     let (from, to) = range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, subject.config(), now)?;
     if let Some(path) = &args.silences {
         subject.silence(&silences::read(path, from, to)?);
@@ -111,6 +111,7 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         (replayed.await, *stop.borrow())
     });
     bar.clear();
+    remarks.show();
     let mut found = replayed?;
     let reached = found.document().to;
     let stopped = stopped && reached < to.align_down(subject.config().spec.interval);

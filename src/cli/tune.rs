@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
+use super::progress::Remarks;
 use super::{check, interrupt, replay};
 use crate::clock::Clock;
 use crate::config::bounds::{self, Bounds, Values};
@@ -134,7 +135,7 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
         (None, None) => Origin::Source,
     };
     let reader = Reader::open(config, &origin)?.ok_or(ReplayError::NoHistory)?;
-    reader.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let mut remarks = Remarks::of(&reader);
     let (from, to) = replay::range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, config, now)?;
     check::show(&incidents.outside(from, to));
     let stops = Arc::new(Stops::default());
@@ -150,6 +151,7 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
         bar.finish_and_clear();
         store
     });
+    remarks.show();
     let store = match read {
         Ok(store) => store,
         Err(StoreError::Stopped) => {

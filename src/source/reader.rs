@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::read::MultiGzDecoder;
 use tokio::sync::watch;
@@ -35,10 +35,37 @@ pub enum Origin {
 /// Says when nothing more is to be read.
 pub type Stop = watch::Receiver<bool>;
 
+/// Different remarks that are kept; the rest is left out. Each slice has a bounded number of them.
+const MAX_REMARKS: usize = 20;
+
+/// What is to be known of history that was read: what was left out of it, and by which way it came. Each remark once, in
+/// the order of arrival.
+#[derive(Debug, Clone, Default)]
+pub struct Remarks(Arc<Mutex<Vec<String>>>);
+
+impl Remarks {
+    fn note(&self, history: &History) {
+        if history.warnings.is_empty() {
+            return;
+        }
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for warning in &history.warnings {
+            if list.len() < MAX_REMARKS && !list.contains(warning) {
+                list.push(warning.clone());
+            }
+        }
+    }
+
+    pub fn list(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// History that was found, before it is read.
 pub struct Reader {
     kind: Kind,
     stop: Option<Stop>,
+    remarks: Remarks,
 }
 
 enum Kind {
@@ -54,6 +81,7 @@ pub struct Reading {
     step: Duration,
     kind: ReadingKind,
     stop: Option<Stop>,
+    remarks: Remarks,
 }
 
 enum ReadingKind {
@@ -89,7 +117,11 @@ impl Reader {
             // Nothing stood before it.
             return Err(broken.error.clone());
         }
-        Ok(Some(Self { kind, stop: None }))
+        let remarks = Remarks::default();
+        if let Kind::Archive(archive) = &kind {
+            remarks.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&archive.warnings);
+        }
+        Ok(Some(Self { kind, stop: None, remarks }))
     }
 
     /// Ends as if there was no more once `stop` says so, in the middle of a request if need be.
@@ -106,12 +138,9 @@ impl Reader {
         }
     }
 
-    /// What should be known before it is read.
-    pub fn warnings(&self) -> &[String] {
-        match &self.kind {
-            Kind::Archive(archive) => &archive.warnings,
-            _ => &[],
-        }
+    /// What should be known of it: some before it is read, all once it was.
+    pub fn remarks(&self) -> Remarks {
+        self.remarks.clone()
     }
 
     /// Reads what polls at the multiples of `step` from `from` to `to` would have seen. `deadline` is for each request
@@ -126,13 +155,21 @@ impl Reader {
             }
             Kind::Recording(reader) => ReadingKind::Recording { reader: Some(reader), waiting: None },
         };
-        Reading { next: from, to, step, kind, stop: self.stop }
+        Reading { next: from, to, step, kind, stop: self.stop, remarks: self.remarks }
     }
 }
 
 impl Reading {
     /// The next slice; `None` when all are read.
     pub async fn next(&mut self) -> Option<Result<History, SourceError>> {
+        let slice = self.read_or_stop().await;
+        if let Some(Ok(history)) = &slice {
+            self.remarks.note(history);
+        }
+        slice
+    }
+
+    async fn read_or_stop(&mut self) -> Option<Result<History, SourceError>> {
         let Some(mut stop) = self.stop.clone() else { return self.read().await };
         let stopped = async {
             // Whoever could say so is gone.

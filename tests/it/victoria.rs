@@ -167,18 +167,25 @@ async fn a_long_history_is_exported_slice_by_slice() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("history.txt");
     std::fs::write(&path, text(&all)).unwrap();
-    let mut documents = Vec::new();
+    let (mut documents, mut remarks) = (Vec::new(), Vec::new());
     for (url, origin) in [(&refusing.url, Origin::Source), (&server.url, Origin::Recording(path))] {
         let config = config(url);
         let reader = Reader::open(&config, &origin).unwrap().unwrap();
+        let heard = reader.remarks();
         let replayed = replay_from(&config, reader, from, SLOT, &Given::default(), |_| true).await.unwrap();
         assert!(replayed.broken.is_none(), "{:?}", replayed.broken);
+        remarks.push(heard.list());
         let mut json = Vec::new();
         replayed.document.write_json(&mut json).unwrap();
         documents.push(String::from_utf8(json).unwrap());
     }
     assert!(documents[0] == documents[1], "{} {}", documents[0], documents[1]);
     assert!(documents[0].contains("\"fired_at\""), "{}", documents[0]);
+    // It is said once, though there are several slices.
+    assert!(
+        matches!(&remarks[0][..], [said] if said.contains("samples were exported")) && remarks[1].is_empty(),
+        "{remarks:?}"
+    );
     // A metric a slice is asked for once; that queries are refused is found out in the first.
     assert!(refusing.reads() <= 6, "{}", refusing.reads());
 }

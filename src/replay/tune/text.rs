@@ -45,7 +45,7 @@ impl Tuning {
         }
         let limit = units::short(self.max_pages_a_week);
         let whose = if self.limit_given { "" } else { " (--max-pages-per-week sets another limit)" };
-        writeln!(f, "  At most {limit} pages a week are allowed{whose}.")
+        wrapped(f, "  ", &format!("At most {limit} pages a week are allowed{whose}."))
     }
 
     fn frontier(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
