@@ -17,6 +17,7 @@ pub mod run;
 pub mod schema;
 pub mod silence;
 pub mod status;
+pub mod stretch;
 pub mod test;
 pub mod tune;
 pub mod when;

@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::progress::{Bar, Remarks};
-use super::{check, interrupt, replay};
+use super::stretch::Stretch;
+use super::{check, interrupt};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::engine::time::{Duration, Timestamp};
 use crate::source::prometheus::Detail;
-use crate::source::reader::{Origin, Reader, Stop};
+use crate::source::reader::{Reader, Stop};
 use crate::source::recording::Writer;
 
 /// Each request for a slice of history may take this long.
@@ -29,20 +30,8 @@ pub struct Record {
     /// The main configuration file
     #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
     config: PathBuf,
-    /// First slot of its replay: RFC 3339, Unix seconds, or an age such as 7d. What fills the windows before it is
-    /// recorded too [default: 30d, or where a file begins]
-    #[arg(long, value_name = "TIME")]
-    from: Option<String>,
-    /// Last slot: RFC 3339, Unix seconds, or an age [default: now, or where a file ends]
-    #[arg(long, value_name = "TIME")]
-    to: Option<String>,
-    /// Record from this instead of the source: text with timestamps as 'promtool tsdb dump-openmetrics' writes it, or
-    /// another recording
-    #[arg(long, value_name = "FILE", conflicts_with = "tsdb")]
-    recording: Option<PathBuf>,
-    /// Record from this Prometheus data or snapshot directory instead of the source
-    #[arg(long, value_name = "DIR")]
-    tsdb: Option<PathBuf>,
+    #[command(flatten)]
+    stretch: Stretch,
     /// The file to write; 'slowburn replay --recording' reads it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -62,15 +51,10 @@ pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
     check::show(&loaded.warnings);
     let (config, now) = (&loaded.config, Clock.now());
     let interval = config.spec.interval;
-    let origin = match (&args.recording, &args.tsdb) {
-        (Some(file), _) => Origin::Recording(file.clone()),
-        (None, Some(folder)) => Origin::Tsdb(folder.clone()),
-        (None, None) => Origin::Source,
-    };
-    let reader = Reader::open(config, &origin)?
+    let reader = Reader::open(config, &args.stretch.origin())?
         .context("services that are scraped directly keep no history; a recording needs a source that does")?;
     let mut remarks = Remarks::of(&reader);
-    let (from, to) = replay::range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, config, now)?;
+    let (from, to) = args.stretch.slots(&reader, config, now)?;
     let (from, to) = (from.align_up(interval), to.align_down(interval));
     anyhow::ensure!(from <= to, "there is no slot of {interval} between {from} and {to}");
     let mut recorder = Recorder::create(&args.out, args.force, config, from, to)?;

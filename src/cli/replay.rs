@@ -15,35 +15,20 @@ use clap::ValueEnum;
 
 use self::judging::TimeZone;
 use self::subject::Subject;
+use super::interrupt;
 use super::progress::{Bar, Remarks};
-use super::{interrupt, when};
+use super::stretch::Stretch;
 use crate::clock::Clock;
-use crate::config;
-use crate::engine::time::{Duration, Timestamp};
 use crate::replay::ReplayError;
-use crate::source::reader::{Origin, Reader};
-
-/// How much history is replayed if nobody says.
-const DEFAULT_AGE: Duration = Duration::from_days(30);
+use crate::source::reader::Reader;
 
 #[derive(Debug, clap::Args)]
 pub struct Replay {
     /// The main configuration file
     #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
     config: PathBuf,
-    /// First slot: RFC 3339, Unix seconds, or an age such as 7d [default: 30d, or where a file begins]
-    #[arg(long, value_name = "TIME")]
-    from: Option<String>,
-    /// Last slot: RFC 3339, Unix seconds, or an age [default: now, or where a file ends]
-    #[arg(long, value_name = "TIME")]
-    to: Option<String>,
-    /// Read this instead of the source: a recording made by 'slowburn record', or text with timestamps as 'promtool
-    /// tsdb dump-openmetrics' writes it; plain or gzip
-    #[arg(long, value_name = "FILE", conflicts_with = "tsdb")]
-    recording: Option<PathBuf>,
-    /// Read this Prometheus data or snapshot directory instead of the source; needs no server
-    #[arg(long, value_name = "DIR")]
-    tsdb: Option<PathBuf>,
+    #[command(flatten)]
+    stretch: Stretch,
     /// Score what would have paged against what is known to have happened: YAML or CSV with journey, start and end, and
     /// a layer and a note where there are
     #[arg(long, value_name = "FILE")]
@@ -80,14 +65,10 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     let mut subject = Subject::read(&args.config, args.compare.as_deref(), args.format)?;
     let now = Clock.now();
     let incidents = judging::read(args.incidents.as_deref(), subject.config())?;
-    let origin = match (&args.recording, &args.tsdb) {
-        (Some(file), _) => Origin::Recording(file.clone()),
-        (None, Some(folder)) => Origin::Tsdb(folder.clone()),
-        (None, None) => Origin::Source,
-    };
+    let origin = args.stretch.origin();
     let reader = Reader::open(subject.config(), &origin)?.ok_or(ReplayError::NoHistory)?;
     let mut remarks = Remarks::of(&reader);
-    let (from, to) = range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, subject.config(), now)?;
+    let (from, to) = args.stretch.slots(&reader, subject.config(), now)?;
     if let Some(path) = &args.silences {
         subject.silence(&silences::read(path, from, to)?);
     }
@@ -128,34 +109,5 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
             Ok(interrupt::INTERRUPTED.into())
         }
         None => Ok(super::FINE.into()),
-    }
-}
-
-/// What is to be read: what the user says, within what there is.
-pub(super) fn range(
-    (from, to): (Option<&str>, Option<&str>),
-    reader: &Reader,
-    origin: &Origin,
-    config: &config::Config,
-    now: Timestamp,
-) -> anyhow::Result<(Timestamp, Timestamp)> {
-    let time = |name, text: Option<&str>| match text {
-        Some(text) => when::parse(text, now).map(Some).map_err(anyhow::Error::msg).context(name),
-        None => Ok(None),
-    };
-    let (from, to) = (time("--from", from)?, time("--to", to)?);
-    if *origin == Origin::Source {
-        return Ok((from.unwrap_or(now - DEFAULT_AGE), to.unwrap_or(now).min(newest(config, now))));
-    }
-    let (first, last) = reader.span().context("it holds nothing that the configuration asks for")?;
-    // Slots before the first sample and after the last would say that all is lost.
-    Ok((from.unwrap_or(first).max(first), to.unwrap_or(last).min(last)))
-}
-
-/// The newest slot the source can be trusted to have in full: the one a daemon would have polled by now.
-fn newest(config: &config::Config, now: Timestamp) -> Timestamp {
-    match &config.source {
-        config::Source::Prometheus(source) => now - source.delay,
-        config::Source::Scrape(_) => now,
     }
 }

@@ -15,7 +15,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
 use super::progress::Remarks;
-use super::{check, interrupt, replay};
+use super::stretch::Stretch;
+use super::{check, interrupt};
 use crate::clock::Clock;
 use crate::config::bounds::{self, Bounds, Values};
 use crate::config::incidents::KnownIncidents;
@@ -28,7 +29,7 @@ use crate::replay::tune::rule_file::rule_file;
 use crate::replay::tune::space::Space;
 use crate::replay::tune::store::MAX_BYTES;
 use crate::replay::tune::{Options, Step, Stops, Store, StoreError, Tuning, tune};
-use crate::source::reader::{Origin, Reader, Stop};
+use crate::source::reader::{Reader, Stop};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -42,18 +43,8 @@ pub struct Tune {
     /// What is known to have happened: YAML or CSV with journey, start and end, and a layer and a note where there are
     #[arg(long, value_name = "FILE")]
     incidents: PathBuf,
-    /// First slot: RFC 3339, Unix seconds, or an age such as 7d [default: 30d, or where a file begins]
-    #[arg(long, value_name = "TIME")]
-    from: Option<String>,
-    /// Last slot: RFC 3339, Unix seconds, or an age [default: now, or where a file ends]
-    #[arg(long, value_name = "TIME")]
-    to: Option<String>,
-    /// Read this instead of the source: a recording, or text with timestamps; plain or gzip
-    #[arg(long, value_name = "FILE", conflicts_with = "tsdb")]
-    recording: Option<PathBuf>,
-    /// Read this Prometheus data or snapshot directory instead of the source; needs no server
-    #[arg(long, value_name = "DIR")]
-    tsdb: Option<PathBuf>,
+    #[command(flatten)]
+    stretch: Stretch,
     /// How often a week somebody may be paged [default: as often as now, or as there are incidents]
     #[arg(long, value_name = "N", value_parser = pages)]
     max_pages_per_week: Option<f64>,
@@ -129,14 +120,9 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
         anyhow::bail!("'{}' exists; --force overwrites it", path.display());
     }
     let now = Clock.now();
-    let origin = match (&args.recording, &args.tsdb) {
-        (Some(file), _) => Origin::Recording(file.clone()),
-        (None, Some(folder)) => Origin::Tsdb(folder.clone()),
-        (None, None) => Origin::Source,
-    };
-    let reader = Reader::open(config, &origin)?.ok_or(ReplayError::NoHistory)?;
+    let reader = Reader::open(config, &args.stretch.origin())?.ok_or(ReplayError::NoHistory)?;
     let mut remarks = Remarks::of(&reader);
-    let (from, to) = replay::range((args.from.as_deref(), args.to.as_deref()), &reader, &origin, config, now)?;
+    let (from, to) = args.stretch.slots(&reader, config, now)?;
     check::show(&incidents.outside(from, to));
     let stops = Arc::new(Stops::default());
     let runtime = interrupt::Background::new()?;

@@ -1,0 +1,64 @@
+//! The stretch of history that a command reads: from where, and from when to when.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::when;
+use crate::config::{self, Config};
+use crate::engine::time::{Duration, Timestamp};
+use crate::source::reader::{Origin, Reader};
+
+/// How much history is read if nobody says.
+const DEFAULT_AGE: Duration = Duration::from_days(30);
+
+#[derive(Debug, clap::Args)]
+pub struct Stretch {
+    /// First slot: RFC 3339, Unix seconds, or an age such as 7d. What fills the windows before it is read too [default:
+    /// 30d, or where a file begins]
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Last slot: RFC 3339, Unix seconds, or an age [default: now, or where a file ends]
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Read this instead of the source: a recording made by 'slowburn record', or text with timestamps as 'promtool
+    /// tsdb dump-openmetrics' writes it; plain or gzip
+    #[arg(long, value_name = "FILE", conflicts_with = "tsdb")]
+    recording: Option<PathBuf>,
+    /// Read this Prometheus data or snapshot directory instead of the source; needs no server
+    #[arg(long, value_name = "DIR")]
+    tsdb: Option<PathBuf>,
+}
+
+impl Stretch {
+    pub fn origin(&self) -> Origin {
+        match (&self.recording, &self.tsdb) {
+            (Some(file), _) => Origin::Recording(file.clone()),
+            (None, Some(folder)) => Origin::Tsdb(folder.clone()),
+            (None, None) => Origin::Source,
+        }
+    }
+
+    /// What is to be read: what the user says, within what there is.
+    pub fn slots(&self, reader: &Reader, config: &Config, now: Timestamp) -> anyhow::Result<(Timestamp, Timestamp)> {
+        let time = |name, text: Option<&str>| match text {
+            Some(text) => when::parse(text, now).map(Some).map_err(anyhow::Error::msg).context(name),
+            None => Ok(None),
+        };
+        let (from, to) = (time("--from", self.from.as_deref())?, time("--to", self.to.as_deref())?);
+        if self.origin() == Origin::Source {
+            return Ok((from.unwrap_or(now - DEFAULT_AGE), to.unwrap_or(now).min(newest(config, now))));
+        }
+        let (first, last) = reader.span().context("it holds nothing that the configuration asks for")?;
+        // Slots before the first sample and after the last would say that all is lost.
+        Ok((from.unwrap_or(first).max(first), to.unwrap_or(last).min(last)))
+    }
+}
+
+/// The newest slot the source can be trusted to have in full: the one a daemon would have polled by now.
+fn newest(config: &Config, now: Timestamp) -> Timestamp {
+    match &config.source {
+        config::Source::Prometheus(source) => now - source.delay,
+        config::Source::Scrape(_) => now,
+    }
+}
