@@ -47,11 +47,6 @@ impl Spending {
     pub fn at(&self, known: &Known, at: Timestamp) -> Option<f64> {
         self.0.get(known)?.get(&at).copied()
     }
-
-    /// Adds what was noted of other journeys.
-    pub fn merge(&mut self, other: Spending) {
-        self.0.extend(other.0);
-    }
 }
 
 impl Ledger {
