@@ -7,8 +7,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::sound;
 use crate::config::units::{show_ns, show_ppm};
-use crate::config::{self, Config, Diagnostics, Loaded, Source};
+use crate::config::{self, Config, Loaded, Source};
 use crate::engine::sli::SloSpec;
 
 #[derive(Debug, clap::Args)]
@@ -25,24 +26,17 @@ pub fn run(args: &Check) -> anyhow::Result<ExitCode> {
     let Loaded { config, warnings } = match config::load_with_process_env(&args.config) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
-            show(&diagnostics);
+            sound::show(&diagnostics);
             let code = if diagnostics.is_unreadable() { super::COULD_NOT_RUN } else { super::FOUND };
             return Ok(code.into());
         }
     };
-    show(&warnings);
+    sound::show(&warnings);
     std::io::stdout().write_all(summary(&config).as_bytes())?;
     if args.online {
         return online::run(&config);
     }
     Ok(super::FINE.into())
-}
-
-/// Prints to stderr; anstream drops the colours where they are not wanted (`NO_COLOR`, no terminal).
-pub fn show(diagnostics: &Diagnostics) {
-    if !diagnostics.is_empty() {
-        anstream::eprint!("{}", diagnostics.render(true));
-    }
 }
 
 /// What a sound configuration watches and whom it tells.

@@ -1,5 +1,5 @@
-//! Ctrl-C during a long reading: the first ends it where it is, so that what there is can be shown; the second ends the
-//! command.
+//! Ctrl-C during what takes long: the first ends it where it is, so that what there is can be shown; one more than there
+//! is anything to end ends the command.
 
 use std::ops::Deref;
 
@@ -40,19 +40,22 @@ impl Drop for Background {
     }
 }
 
-/// Becomes true at the first Ctrl-C. Needs a runtime.
-pub fn watch() -> Stop {
-    let (stop, stopped) = watch::channel(false);
+/// Each becomes true at a Ctrl-C of its own, the first one first; the next Ctrl-C ends the command. Needs a runtime.
+pub fn watch<const N: usize>() -> [Stop; N] {
+    let channels = [(); N].map(|()| watch::channel(false));
+    let stops = channels.each_ref().map(|(_, stopped)| stopped.clone());
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // Then it ends the command as ever.
-            return;
+        for (stop, _) in channels {
+            if tokio::signal::ctrl_c().await.is_err() {
+                // Then it ends the command as ever.
+                return;
+            }
+            // Whoever waits may be gone already.
+            let _ = stop.send(true);
         }
-        // Whoever waits may be gone already.
-        let _ = stop.send(true);
         if tokio::signal::ctrl_c().await.is_ok() {
             std::process::exit(INTERRUPTED.into());
         }
     });
-    stopped
+    stops
 }

@@ -16,6 +16,7 @@ pub mod rules_export;
 pub mod run;
 pub mod schema;
 pub mod silence;
+pub mod sound;
 pub mod status;
 pub mod stretch;
 pub mod test;

@@ -10,7 +10,7 @@ use anyhow::bail;
 use owo_colors::OwoColorize as _;
 
 use crate::clock::{Clock, Stopwatch};
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, Config};
 use crate::engine::Outcome;
 use crate::engine::notification::Notification;
 use crate::engine::rule::Urgency;
@@ -36,13 +36,7 @@ pub struct NotifyTest {
 }
 
 pub fn run(args: &NotifyTest) -> anyhow::Result<ExitCode> {
-    let Loaded { config, .. } = match config::load_with_process_env(&args.config) {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            super::check::show(&diagnostics);
-            return Ok(super::COULD_NOT_RUN.into());
-        }
-    };
+    let config = super::sound::configuration(&args.config, "nothing was sent")?;
     let receivers = chosen(args, &config)?;
     let notifier = Notifier::new(&config)?;
     let urgency = if args.page { Urgency::Page } else { Urgency::Ticket };

@@ -1,44 +1,58 @@
 //! A bar on the terminal for what takes a while: how much is done, how fast, and how long it will take. Nothing where
 //! standard error is no terminal. And what is to be known of the history that was read.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use crate::engine::time::Timestamp;
+use crate::replay::Progress;
 use crate::source::reader::{self, Reader};
 
 /// How often it moves while nothing else does.
 const TICK: std::time::Duration = std::time::Duration::from_millis(200);
-const WAITING: &str = "{spinner} {prefix}: waiting for the first answer, {elapsed}";
+const WAITING: &str = "{spinner} {prefix}: {msg}, {elapsed}";
 const GOING: &str = "{prefix} {wide_bar} {percent:>3}%  {rate}, {eta} left  {msg}";
 
-/// Slots of history that are worked through.
+/// What is worked through.
 #[derive(Debug)]
 pub struct Bar {
     bar: ProgressBar,
+    /// What there are many of.
+    unit: &'static str,
 }
 
 impl Bar {
-    /// `what` says what is done to the slots: `Replaying`.
-    pub fn new(what: &'static str) -> Self {
-        if !io::stderr().is_terminal() {
-            return Self { bar: ProgressBar::hidden() };
-        }
-        let bar = ProgressBar::new(0).with_prefix(what);
-        bar.set_style(style(WAITING));
-        bar.enable_steady_tick(TICK);
-        Self { bar }
+    /// Of slots of history; `what` says what is done to them: `Replaying`.
+    pub fn of_slots(what: &'static str) -> Self {
+        Self::of("slots", what, "waiting for the first answer")
     }
 
-    /// `done` of `total` slots are, up to `at`.
-    pub fn show(&self, at: Timestamp, done: u64, total: u64) {
+    /// Of something else, in the plural; `first` says what it takes until the first is done.
+    pub fn of(unit: &'static str, what: &'static str, first: &'static str) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self { bar: ProgressBar::hidden(), unit };
+        }
+        let bar = ProgressBar::new(0).with_prefix(what).with_message(first);
+        bar.set_style(style(WAITING, unit));
+        bar.enable_steady_tick(TICK);
+        Self { bar, unit }
+    }
+
+    /// Slots are done up to `at`.
+    pub fn show(&self, Progress { at, done, total }: Progress) {
+        self.go(done, total, at.to_string()[..10].to_owned());
+    }
+
+    pub fn count(&self, done: u64, total: u64) {
+        self.go(done, total, format!("{done} of {total}"));
+    }
+
+    fn go(&self, done: u64, total: u64, message: String) {
         if self.bar.length() != Some(total) {
             self.bar.set_length(total);
-            self.bar.set_style(style(GOING));
+            self.bar.set_style(style(GOING, self.unit));
         }
-        self.bar.set_message(at.to_string()[..10].to_owned());
+        self.bar.set_message(message);
         self.bar.set_position(done);
     }
 
@@ -69,25 +83,23 @@ impl Remarks {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
+fn style(template: &str, unit: &'static str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        let _ = write!(out, "{}", rate(state.per_sec()));
+    let rate = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let _ = write!(out, "{} {unit}/s", rate(state.per_sec()));
     };
     style.with_key("rate", rate).progress_chars("━╸─")
 }
 
-/// `850 slots/s`, `1.2M slots/s`.
+/// `850`, `1.2M`, and `0.3` of what takes its time.
 fn rate(per_s: f64) -> String {
     let (number, unit) = match per_s {
         per_s if per_s >= 1e6 => (per_s / 1e6, "M"),
         per_s if per_s >= 1e3 => (per_s / 1e3, "k"),
         per_s => (per_s, ""),
     };
-    let digits = usize::from(number < 10.0 && !unit.is_empty());
-    let mut text = String::new();
-    let _ = write!(text, "{number:.digits$}{unit} slots/s");
-    text
+    let digits = usize::from(number > 0.0 && number < 10.0);
+    format!("{number:.digits$}{unit}")
 }
 
 #[cfg(test)]
@@ -96,8 +108,8 @@ mod tests {
 
     #[test]
     fn rates_read_well() {
-        let rates = [0.0, 7.4, 850.2, 1_234.0, 56_789.0, 1_234_567.0].map(rate);
-        let expected = ["0 slots/s", "7 slots/s", "850 slots/s", "1.2k slots/s", "57k slots/s", "1.2M slots/s"];
+        let rates = [0.0, 0.32, 7.4, 850.2, 1_234.0, 56_789.0, 1_234_567.0].map(rate);
+        let expected = ["0", "0.3", "7.4", "850", "1.2k", "57k", "1.2M"];
         assert_eq!(rates, expected);
     }
 }

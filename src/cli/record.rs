@@ -9,10 +9,11 @@ use anyhow::Context as _;
 
 use super::progress::{Bar, Remarks};
 use super::stretch::Stretch;
-use super::{check, interrupt};
+use super::{interrupt, sound};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::engine::time::{Duration, Timestamp};
+use crate::replay::Progress;
 use crate::source::prometheus::Detail;
 use crate::source::reader::{Reader, Stop};
 use crate::source::recording::Writer;
@@ -41,15 +42,7 @@ pub struct Record {
 }
 
 pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
-    let loaded = match config::load_with_process_env(&args.config) {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            check::show(&diagnostics);
-            anyhow::bail!("the configuration is broken; nothing was recorded");
-        }
-    };
-    check::show(&loaded.warnings);
-    let (config, now) = (&loaded.config, Clock.now());
+    let (config, now) = (&sound::configuration(&args.config, "nothing was recorded")?, Clock.now());
     let interval = config.spec.interval;
     let reader = Reader::open(config, &args.stretch.origin())?
         .context("services that are scraped directly keep no history; a recording needs a source that does")?;
@@ -59,9 +52,9 @@ pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(from <= to, "there is no slot of {interval} between {from} and {to}");
     let mut recorder = Recorder::create(&args.out, args.force, config, from, to)?;
     let runtime = interrupt::Background::new()?;
-    let bar = Bar::new("Recording");
+    let bar = Bar::of_slots("Recording");
     let (ended, stopped) = runtime.block_on(async {
-        let stop = interrupt::watch();
+        let [stop] = interrupt::watch();
         (recorder.record(reader, &bar, stop.clone()).await, *stop.borrow())
     });
     bar.clear();
@@ -122,7 +115,7 @@ impl<'a> Recorder<'a> {
             let slice = slice.with_context(|| format!("reading history stopped at {}", self.next))?;
             self.writer.push(&slice).with_context(|| format!("cannot write '{}'", self.path.display()))?;
             self.next = slice.to() + interval;
-            bar.show(self.next, slots(self.next), slots(to) + 1);
+            bar.show(Progress { at: self.next, done: slots(self.next), total: slots(to) + 1 });
         }
         Ok(())
     }

@@ -22,6 +22,9 @@ use crate::clock::Clock;
 use crate::replay::ReplayError;
 use crate::source::reader::Reader;
 
+/// What something broken comes to.
+const UNDONE: &str = "nothing was replayed";
+
 #[derive(Debug, clap::Args)]
 pub struct Replay {
     /// The main configuration file
@@ -82,11 +85,11 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         None => Box::new(io::stdout().lock()),
     };
     let runtime = interrupt::Background::new()?;
-    let bar = Bar::new("Replaying");
+    let bar = Bar::of_slots("Replaying");
     let (replayed, stopped) = runtime.block_on(async {
-        let stop = interrupt::watch();
+        let [stop] = interrupt::watch();
         let replayed = subject.replay(reader.until(stop.clone()), (from, to), args.format, &given, |progress| {
-            bar.show(progress.at, progress.done, progress.total);
+            bar.show(progress);
             !*stop.borrow()
         });
         (replayed.await, *stop.borrow())

@@ -10,9 +10,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{check, when};
+use super::{sound, when};
 use crate::clock::Clock;
-use crate::config;
 use crate::engine::Spec;
 use crate::engine::histogram::Labels;
 use crate::engine::route::{Hold, Matcher};
@@ -35,16 +34,9 @@ pub struct Route {
 }
 
 pub fn run(args: &Route) -> anyhow::Result<ExitCode> {
-    let loaded = match config::load_with_process_env(&args.config) {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            check::show(&diagnostics);
-            anyhow::bail!("the configuration is broken, so no alert has a way");
-        }
-    };
-    check::show(&loaded.warnings);
+    let config = sound::configuration(&args.config, "no alert has a way")?;
     let at = when::parse(&args.at, Clock.now()).map_err(anyhow::Error::msg).context("--at")?;
-    let spec = &loaded.config.spec;
+    let spec = &config.spec;
     let (given, known) = labels::read(&args.labels, spec).map_err(anyhow::Error::msg).context("--labels")?;
     let answer = Answer::new(spec, at, given, known);
     let text = if args.json { serde_json::to_string_pretty(&answer)? + "\n" } else { answer.to_string() };

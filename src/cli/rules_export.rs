@@ -9,7 +9,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config;
 use crate::config::exported::{alert_name, labels};
 use crate::config::promql::Query;
 use crate::config::selector::Selector;
@@ -45,15 +44,8 @@ pub struct Export {
 }
 
 pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
-    let loaded = match config::load_with_process_env(&args.config) {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            super::check::show(&diagnostics);
-            return Ok(super::COULD_NOT_RUN.into());
-        }
-    };
-    super::check::show(&loaded.warnings);
-    std::io::stdout().write_all(export(&loaded.config.spec, &loaded.config.selectors).as_bytes())?;
+    let config = super::sound::configuration(&args.config, "nothing was exported")?;
+    std::io::stdout().write_all(export(&config.spec, &config.selectors).as_bytes())?;
     Ok(super::FINE.into())
 }
 
@@ -240,6 +232,7 @@ fn literal(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::engine::rule::Urgency;
     use crate::engine::sli::NewSeries;
     use crate::engine::time::{Calendar, Timestamp};

@@ -48,7 +48,7 @@ pub fn run(args: &Run) -> anyhow::Result<ExitCode> {
         Ok(Ended::Cut) => Ok(super::COULD_NOT_RUN.into()),
         // The lines of the files themselves are for a terminal only: a log may be read by more people than they.
         Err(StartError::Config(diagnostics)) if std::io::stderr().is_terminal() => {
-            super::check::show(&diagnostics);
+            super::sound::show(&diagnostics);
             Ok(super::COULD_NOT_RUN.into())
         }
         Err(error) => Err(error.into()),

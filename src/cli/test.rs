@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use regex::Regex;
 
-use super::check;
+use super::sound;
 use crate::config::testing::{TestFile, load_tests};
 use crate::rule_test::{self, Tally, TestResult};
 
@@ -59,11 +59,11 @@ fn load(args: &Test) -> Option<Vec<TestFile>> {
     for path in &args.files {
         match load_tests(path, args.config.as_deref()) {
             Ok(file) => {
-                file.warnings.iter().for_each(check::show);
+                file.warnings.iter().for_each(sound::show);
                 files.push(file);
             }
             Err(mistakes) => {
-                mistakes.iter().for_each(check::show);
+                mistakes.iter().for_each(sound::show);
                 broken = true;
             }
         }

@@ -2,26 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::available_parallelism;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
-use tokio::sync::watch;
 
-use super::progress::Remarks;
+use super::progress::{Bar, Remarks};
 use super::stretch::Stretch;
-use super::{check, interrupt};
+use super::{interrupt, sound};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::bounds::{self, Bounds, Values};
 use crate::config::incidents::KnownIncidents;
 use crate::config::rewrite::WrittenRules;
-use crate::config::{self, Config};
 use crate::engine::rule::Limit;
 use crate::engine::time::Duration;
 use crate::replay::ReplayError;
@@ -29,13 +25,15 @@ use crate::replay::tune::rule_file::rule_file;
 use crate::replay::tune::space::Space;
 use crate::replay::tune::store::MAX_BYTES;
 use crate::replay::tune::{Options, Step, Stops, Store, StoreError, Tuning, tune};
-use crate::source::reader::{Reader, Stop};
+use crate::source::reader::Reader;
+
+/// What something broken comes to.
+const UNDONE: &str = "nothing was tuned";
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "A range is written 6..20; a list 6,10,14.4. Without bounds, a setting is moved around what it \
-                        is now. Ctrl-C ends the search and shows what it found so far; a second one skips the rest."
-)]
+#[command(after_help = "A range is written 6..20; a list 6,10,14.4. Without bounds, a setting is moved around\n\
+    what it is now. Ctrl-C ends the search and shows what it found so far; a second one\n\
+    skips the check of what it found, and a third ends the command.")]
 pub struct Tune {
     /// The main configuration file
     #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
@@ -97,25 +95,12 @@ fn pages(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
-    let loaded = match config::load_with_process_env(&args.config) {
-        Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            check::show(&diagnostics);
-            anyhow::bail!("the configuration is broken; nothing was tuned");
-        }
-    };
-    check::show(&loaded.warnings);
-    let config = &loaded.config;
+    let config = &sound::configuration(&args.config, UNDONE)?;
     // What may be wrong with the arguments is said before anything is waited for.
     let written = WrittenRules::read(&config.files, &|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?;
     let space = space(args, config, &written)?;
-    let incidents = match KnownIncidents::load(&args.incidents, &config.spec) {
-        Ok(incidents) => incidents,
-        Err(diagnostics) => {
-            check::show(&diagnostics);
-            anyhow::bail!("the file of incidents is broken; nothing was tuned");
-        }
-    };
+    let known = KnownIncidents::load(&args.incidents, &config.spec);
+    let incidents = sound::sound(known, "the file of incidents", UNDONE)?;
     if let Some(path) = args.out.as_deref().filter(|path| !args.force && path.exists()) {
         anyhow::bail!("'{}' exists; --force overwrites it", path.display());
     }
@@ -123,20 +108,20 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(config, &args.stretch.origin())?.ok_or(ReplayError::NoHistory)?;
     let mut remarks = Remarks::of(&reader);
     let (from, to) = args.stretch.slots(&reader, config, now)?;
-    check::show(&incidents.outside(from, to));
-    let stops = Arc::new(Stops::default());
+    sound::show(&incidents.outside(from, to));
     let runtime = interrupt::Background::new()?;
-    let read = runtime.block_on(async {
-        let reader = reader.until(stop_on_ctrl_c(&stops));
-        let bar = progress_bar("read", "slots");
-        let read = Store::read(config, reader, (from, to), MAX_BYTES, |done, total| {
-            show_progress(&bar, done, total);
-            !stops.search.load(Ordering::Relaxed)
+    let bar = Bar::of_slots("Reading");
+    let (read, stops) = runtime.block_on(async {
+        // The first ends reading, which has no use for half of a history, or the search; the second the rest.
+        let [search, all] = interrupt::watch();
+        let reader = reader.until(search.clone());
+        let read = Store::read(config, reader, (from, to), MAX_BYTES, |progress| {
+            bar.show(progress);
+            !*search.borrow()
         });
-        let store = read.await;
-        bar.finish_and_clear();
-        store
+        (read.await, Stops { search, all })
     });
+    bar.clear();
     remarks.show();
     let store = match read {
         Ok(store) => store,
@@ -152,21 +137,22 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
         threads: available_parallelism().map_or(1, usize::from),
         max_pages_a_week: args.max_pages_per_week,
     };
-    let bars = [progress_bar("tried", "candidates"), progress_bar("checked", "candidates")];
+    let bar = |what| Bar::of("candidates", what, "the present rules first");
+    let mut shown = bar("Trying");
     let tuning = tune(&store, &config.spec, &space, &incidents.list, &options, &stops, |step| match step {
-        Step::Tried { done, total } => show_progress(&bars[0], done, total),
-        Step::Checked { done, total } => {
-            bars[0].finish_and_clear();
-            show_progress(&bars[1], done, total);
+        Step::Checked { done: 0, .. } => {
+            shown.clear();
+            shown = bar("Checking");
         }
+        Step::Tried { done, total } | Step::Checked { done, total } => shown.count(done, total),
     });
-    bars.iter().for_each(ProgressBar::finish_and_clear);
+    shown.clear();
     print(&tuning, args.format)?;
     if let Some(path) = &args.out {
         write(&tuning, &written, path, args.force)?;
     }
     let code = match tuning.recommended {
-        _ if tuning.stopped => interrupt::INTERRUPTED,
+        _ if tuning.stopped || tuning.present.held_back.is_none() => interrupt::INTERRUPTED,
         Some(_) => super::FINE,
         None => super::FOUND,
     };
@@ -176,13 +162,7 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
 /// What may be tried: the bounds of the file, then those of the command line, then around what there is.
 fn space(args: &Tune, config: &Config, written: &WrittenRules) -> anyhow::Result<Space> {
     let by_rule = match &args.bounds {
-        Some(path) => match bounds::load(path, &burn_rate_rules(config)) {
-            Ok(bounds) => bounds,
-            Err(diagnostics) => {
-                check::show(&diagnostics);
-                anyhow::bail!("the file of bounds is broken; nothing was tuned");
-            }
-        },
+        Some(path) => sound::sound(bounds::load(path, &burn_rate_rules(config)), "the file of bounds", UNDONE)?,
         None => BTreeMap::new(),
     };
     let for_all = Bounds {
@@ -228,36 +208,4 @@ fn write(tuning: &Tuning, written: &WrittenRules, path: &Path, force: bool) -> a
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write '{shown}'"))?;
     eprintln!("Wrote '{shown}'. To use it, {}.", written.adoption(&shown));
     Ok(())
-}
-
-/// The first Ctrl-C ends reading, which the answer says, or the search; the second everything.
-fn stop_on_ctrl_c(stops: &Arc<Stops>) -> Stop {
-    let (stop, stopped) = watch::channel(false);
-    let stops = Arc::clone(stops);
-    tokio::spawn(async move {
-        for flag in [&stops.search, &stops.all] {
-            if tokio::signal::ctrl_c().await.is_err() {
-                return;
-            }
-            flag.store(true, Ordering::Relaxed);
-            // Whoever reads may have ended already.
-            let _ = stop.send(true);
-        }
-    });
-    stopped
-}
-
-fn progress_bar(what: &str, unit: &str) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    let template = format!("{{bar:30}} {{pos}} of {{len}} {unit} {what}, {{per_sec}}, {{eta}} left");
-    bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
-}
-
-fn show_progress(bar: &ProgressBar, done: u64, total: u64) {
-    bar.set_length(total);
-    bar.set_position(done);
 }

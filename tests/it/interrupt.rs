@@ -1,7 +1,7 @@
 //! Ctrl-C, the bar, and files for a replay, by the command itself against a source that hangs in the middle of history.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -25,6 +25,24 @@ const WITHIN: StdDuration = StdDuration::from_secs(60);
 const LENGTH: Duration = Duration::from_days(14);
 /// What a pipe holds that nobody reads.
 const PIPE_BYTES: usize = 64 << 10;
+
+/// A configuration of one layer, which is as `layer` says.
+pub fn one_layer(url: &str, layer: &str) -> String {
+    format!(
+        "
+source: {{prometheus: {{url: '{url}'}}}}
+receivers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}]
+rules: [{{name: spike, burn_rate: 14.4, long: 10m, short: 1m, urgency: page}}]
+journeys:
+  - name: checkout
+    budget: 100ms
+    objective: 99%
+    period: 1h
+    rules: [spike]
+    layers: [{{name: edge, budget: 100ms, {layer}}}]
+"
+    )
+}
 
 /// A source without remote read that answers some slices and then hangs.
 struct Source {
@@ -51,21 +69,7 @@ impl Source {
             .with_state(Shared { answers, asked: Arc::clone(&asked) });
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let folder = tempfile::tempdir().unwrap();
-        let text = format!(
-            "
-source: {{prometheus: {{url: '{url}'}}}}
-receivers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}]
-rules: [{{name: spike, burn_rate: 14.4, long: 10m, short: 1m, urgency: page}}]
-journeys:
-  - name: checkout
-    budget: 100ms
-    objective: 99%
-    period: 1h
-    rules: [spike]
-    layers: [{{name: edge, budget: 100ms, by: [pod], histogram: m}}]
-"
-        );
-        fs::write(folder.path().join("slowburn.yml"), text).unwrap();
+        fs::write(folder.path().join("slowburn.yml"), one_layer(&url, "by: [pod], histogram: m")).unwrap();
         Self { url, asked, folder }
     }
 
@@ -235,6 +239,54 @@ async fn on_a_terminal_a_bar_says_how_fast_and_how_long() {
     assert!(last.starts_with("Replaying ━") && last.contains("%  ") && last.contains(" left  2026-03-0"), "{last}");
     assert!(bars.iter().all(|bar| bar.trim_end().chars().count() <= 80), "{bars:?}");
     assert!(shown.contains("interrupted: what is shown ends at"), "{shown}");
+}
+
+#[test]
+fn an_interrupted_search_shows_and_writes_what_it_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("slowburn.yml"), crate::files::text("http://127.0.0.1:9")).unwrap();
+    fs::write(path("history.txt"), openmetrics()).unwrap();
+    let [start, end] = [SLOT, SLOT + Duration::from_minutes(30)];
+    fs::write(path("incidents.csv"), format!("journey,start,end\ncheckout,{start},{end}\n")).unwrap();
+    // More candidates than anybody waits for.
+    let args = ["--trials", "100000", "--max-pages-per-week", "1000000", "--burn-rate", "0.1..10", "--consecutive"];
+    let tune = format!(
+        "echo $$ > {}; exec {} tune --config {} --recording {} --incidents {} {} 1..10 --out {}",
+        path("pid"),
+        env!("CARGO_BIN_EXE_slowburn"),
+        path("slowburn.yml"),
+        path("history.txt"),
+        path("incidents.csv"),
+        args.join(" "),
+        path("tuned.yml"),
+    );
+    fs::write(path("tune.sh"), tune).unwrap();
+    let line = format!("stty cols 80; exec sh {}", path("tune.sh"));
+    let mut terminal = Command::new("script");
+    terminal.args(["-q", "-e", "-c", &line, "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut terminal = terminal.spawn().unwrap();
+    let mut shown = terminal.stdout.take().unwrap();
+    let mut text = Vec::new();
+    let mut some = [0; 4096];
+    let is_searching = |text: &[u8]| String::from_utf8_lossy(text).contains("candidates/s");
+    while !is_searching(&text) {
+        let length = shown.read(&mut some).unwrap();
+        assert!(length > 0, "it ended by itself: {}", String::from_utf8_lossy(&text));
+        text.extend_from_slice(&some[..length]);
+    }
+    let killed = Command::new("kill").args(["-INT", fs::read_to_string(path("pid")).unwrap().trim()]).status();
+    assert!(killed.unwrap().success());
+    shown.read_to_end(&mut text).unwrap();
+    assert_eq!(terminal.wait().unwrap().code(), Some(130));
+    let text = anstream::adapter::strip_str(&String::from_utf8(text).unwrap()).to_string();
+    let lines = || text.split(['\r', '\n']);
+    let bars = || lines().filter(|line| line.contains("candidates/s, "));
+    assert!(bars().any(|bar| bar.starts_with("Trying ")) && text.contains("Checking"), "{text}");
+    assert!(bars().all(|bar| bar.trim_end().chars().count() <= 80), "{text}");
+    assert!(text.contains("combinations (seed 1), then stopped, of"), "{text}");
+    let written = fs::read_to_string(path("tuned.yml")).unwrap();
+    assert!(written.contains("# The search was stopped early: there may be better ones."), "{written}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use slowburn::engine::time::Duration;
 use slowburn::replay::tune::space::{Setting, Space};
 use slowburn::replay::tune::{Options, Step, Stops, Store, Tuning, tune};
 use slowburn::source::prometheus::Detail;
+use tokio::sync::watch;
 
 use super::history::{Plan, openmetrics};
 use super::{golden, quality, replay};
@@ -142,11 +143,11 @@ fn the_part_held_back_goes_on_where_the_other_ends() {
 fn what_is_stopped_shows_what_it_has() {
     let (plan, spec) = (plan(), bad_rules());
     let (store, known, space) = (store(&plan), known(&plan), space(&spec, &tiny()));
-    let stops = Stops::default();
+    let (stop, all) = watch::channel(false);
+    let stops = Stops { search: all.clone(), all };
     let stopped = tune(&store, &spec, &space, &known, &options(14, 1), &stops, |step| {
         if matches!(step, Step::Tried { done: 3, .. }) {
-            stops.search.store(true, std::sync::atomic::Ordering::Relaxed);
-            stops.all.store(true, std::sync::atomic::Ordering::Relaxed);
+            stop.send(true).expect("the search looks at it");
         }
     });
     assert!(stopped.stopped && (3..6).contains(&stopped.tried.len()), "{stopped}");

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
-use crate::cli::check;
+use super::UNDONE;
+use crate::cli::sound;
 use crate::config::incidents::KnownIncidents;
 use crate::config::{Config, nearest};
 use crate::engine::time::Timestamp;
@@ -29,18 +30,12 @@ impl FromStr for TimeZone {
 /// Reads the file, if there is one; shows all that is wrong with it.
 pub fn read(file: Option<&Path>, config: &Config) -> anyhow::Result<Option<KnownIncidents>> {
     let Some(file) = file else { return Ok(None) };
-    match KnownIncidents::load(file, &config.spec) {
-        Ok(known) => Ok(Some(known)),
-        Err(diagnostics) => {
-            check::show(&diagnostics);
-            anyhow::bail!("the file of incidents is broken; nothing was replayed");
-        }
-    }
+    sound::sound(KnownIncidents::load(file, &config.spec), "the file of incidents", UNDONE).map(Some)
 }
 
 /// What a replay of `[from, to]` is told; warns of incidents that are not within it.
 pub fn given(incidents: Option<&KnownIncidents>, from: Timestamp, to: Timestamp) -> Given {
     let Some(incidents) = incidents else { return Given::default() };
-    check::show(&incidents.outside(from, to));
+    sound::show(&incidents.outside(from, to));
     Given { known: incidents.list.clone() }
 }

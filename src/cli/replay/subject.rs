@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 
-use super::{Format, page};
-use crate::cli::check;
+use super::{Format, UNDONE, page};
+use crate::cli::sound;
 use crate::config::incidents::Known;
-use crate::config::{self, Config, Diagnostics, Loaded};
+use crate::config::{self, Config};
 use crate::engine::silence::Silence;
 use crate::engine::time::Timestamp;
 use crate::replay::compare::{self, Comparison, Judged, Pair};
@@ -38,11 +38,12 @@ impl Subject {
         if other.is_some() && format == Format::Html {
             anyhow::bail!("a comparison has no page: write --format text or json, or replay each by itself");
         }
-        let first = sound(config::load_with_process_env(file), "the configuration")?;
+        let first = sound::configuration(file, UNDONE)?;
         let Some(other) = other else { return Ok(Self::One(Box::new(first))) };
         let second = config::load_other_with_process_env(file, other);
-        let second = sound(second, "the configuration to compare with")?;
-        let pair = Box::new(Pair::new(first, second)?);
+        let second = sound::sound(second, "the configuration to compare with", UNDONE)?;
+        sound::show(&second.warnings);
+        let pair = Box::new(Pair::new(first, second.config)?);
         Ok(Self::Two { pair, files: [file.to_owned(), other.to_owned()] })
     }
 
@@ -131,19 +132,6 @@ impl Found {
         match self {
             Self::One { replayed, .. } => replayed.broken,
             Self::Two(replayed) => replayed.broken,
-        }
-    }
-}
-
-fn sound(loaded: Result<Loaded, Diagnostics>, what: &str) -> anyhow::Result<Config> {
-    match loaded {
-        Ok(Loaded { config, warnings }) => {
-            check::show(&warnings);
-            Ok(config)
-        }
-        Err(diagnostics) => {
-            check::show(&diagnostics);
-            anyhow::bail!("{what} is broken; nothing was replayed");
         }
     }
 }

@@ -18,14 +18,15 @@ mod text;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::config::incidents::Known;
 use crate::engine::Spec;
 use crate::engine::time::Timestamp;
+use crate::source::reader::Stop;
 
 use super::{Document, Recorder};
 use frontier::{Goals, Trial};
@@ -53,14 +54,22 @@ pub struct Options {
     pub max_pages_a_week: Option<f64>,
 }
 
-/// What may end tuning early: the search alone, or all of it.
-#[derive(Debug, Default)]
+/// What may end tuning early: the first ends the search, or else the check of what it found; both end both.
+#[derive(Debug, Clone)]
 pub struct Stops {
-    pub search: AtomicBool,
-    pub all: AtomicBool,
+    pub search: Stop,
+    pub all: Stop,
 }
 
-/// How far tuning has come.
+impl Default for Stops {
+    /// Nothing ends it early.
+    fn default() -> Self {
+        let never = || watch::channel(false).1;
+        Self { search: never(), all: never() }
+    }
+}
+
+/// How far tuning has come; checking begins with none done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Tried { done: u64, total: u64 },
@@ -145,17 +154,20 @@ pub fn tune(
     let evaluate = |candidate: &Candidate| {
         // The present rules are the measure of all others.
         let most = if *candidate == present { u64::MAX } else { too_many_pages };
-        let go_on = |recorder: &Recorder| !stops.search.load(Ordering::Relaxed) && pages_so_far(recorder) <= most;
+        let go_on = |recorder: &Recorder| !*stops.search.borrow() && pages_so_far(recorder) <= most;
         match runs.searched(candidate, go_on) {
             Some(part) => Some((part.goals(), part)),
-            None if stops.search.load(Ordering::Relaxed) => None,
+            None if *stops.search.borrow() => None,
             None => Some((Goals::hopeless(known.len() as u64, too_many_pages + 1), Part::default())),
         }
     };
     let found = search.run(space, evaluate, |done| progress(Step::Tried { done: done as u64, total }));
+    // Whoever stopped the search may skip checking as well; who did not stops that.
+    let stopped = *stops.search.borrow();
+    let skip = if stopped { &stops.all } else { &stops.search };
     let recommended = found.frontier.recommended(max_pages).map(|trial| trial.number);
     let shown = shown(found.frontier.trials(), recommended);
-    let points = runs.check(&shown, found.first(), options.threads, stops, |done, total| {
+    let points = runs.check(&shown, found.first(), options.threads, skip, |done, total| {
         progress(Step::Checked { done, total });
     });
     let (present, frontier) = points;
@@ -166,7 +178,7 @@ pub fn tune(
         limit_given: options.max_pages_a_week.is_some(),
         combinations: (space.size() < usize::MAX).then_some(space.size() as u64),
         exhausted: found.exhausted,
-        stopped: stops.search.load(Ordering::Relaxed),
+        stopped,
         rules: space.knobs.clone(),
         present,
         frontier,
@@ -234,16 +246,17 @@ impl Runs<'_> {
         others: &[&Trial<Part>],
         present: Option<Part>,
         threads: usize,
-        stops: &Stops,
+        skip: &Stop,
         mut done: impl FnMut(u64, u64),
     ) -> (Point, Vec<Point>) {
         let now = self.space.present();
-        let go_on = |_: &Recorder| !stops.all.load(Ordering::Relaxed);
+        let go_on = |_: &Recorder| !*skip.borrow();
         let present = present.or_else(|| self.searched(&now, go_on)).unwrap_or_default();
         let all: Vec<(usize, &Candidate, Part)> = std::iter::once((0, &now, present))
             .chain(others.iter().map(|trial| (trial.number, &trial.candidate, trial.outcome)))
             .collect();
         let mut points = Vec::new();
+        done(0, all.len() as u64);
         for few in all.chunks(threads.max(1)) {
             let held_back: Vec<Option<Part>> = thread::scope(|scope| {
                 let runs: Vec<_> =

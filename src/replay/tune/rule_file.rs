@@ -47,6 +47,9 @@ fn comment(tuning: &Tuning, point: &Point, written: &WrittenRules, file: &str, n
         format!("  these:  {}", sentence(&point.searched)),
         format!("  before: {}", sentence(&tuning.present.searched)),
     ];
+    if tuning.stopped {
+        lines.insert(3, "The search was stopped early: there may be better ones.".to_owned());
+    }
     if let (Some(held_back), Some(before)) = (&point.held_back, &tuning.present.held_back) {
         lines.push(format!("Held back: {} to {}.", split.cut, split.to));
         lines.push(format!("  these:  {}", sentence(held_back)));

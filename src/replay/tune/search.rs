@@ -6,13 +6,14 @@
 //! The same seed tries the same candidates in the same order, however many threads share the work.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
 use super::frontier::{Frontier, Goals, Trial};
 use super::random::Random;
 use super::space::{Candidate, Space};
+use crate::source::reader::Stop;
 
 /// Candidates that are bred from one and the same frontier, whatever the number of threads: enough for many cores to
 /// share, and few of all that are tried.
@@ -42,7 +43,7 @@ pub struct Search<'a> {
     /// Candidates with more pages are seldom bred from as long as others are known.
     pub max_pages: u64,
     /// Set by whoever wants it to end early.
-    pub stop: &'a AtomicBool,
+    pub stop: &'a Stop,
 }
 
 /// What a search found.
@@ -91,7 +92,7 @@ impl Search<'_> {
                 planned = self.breed(space, &found.frontier, &mut seen, &mut random, batch_size.min(room));
             }
             let batch: Vec<Candidate> = planned.drain(..planned.len().min(batch_size)).collect();
-            if batch.is_empty() || self.stop.load(Ordering::Relaxed) {
+            if batch.is_empty() || *self.stop.borrow() {
                 break;
             }
             let outcomes = self.evaluate(&batch, &evaluate, found.tried.len(), &mut done);
@@ -102,7 +103,7 @@ impl Search<'_> {
                 found.frontier.offer(Trial { number, candidate, goals, outcome });
             }
         }
-        found.exhausted &= !self.stop.load(Ordering::Relaxed);
+        found.exhausted &= !*self.stop.borrow();
         found
     }
 
@@ -180,7 +181,7 @@ impl Search<'_> {
             for _ in 0..self.threads.clamp(1, batch.len().max(1)) {
                 let (send, next) = (send.clone(), &next);
                 scope.spawn(move || {
-                    while !self.stop.load(Ordering::Relaxed) {
+                    while !*self.stop.borrow() {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(candidate) = batch.get(index) else { return };
                         if send.send((index, evaluate(candidate))).is_err() {
@@ -202,6 +203,7 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tokio::sync::watch;
 
     use super::*;
     use crate::engine::time::Duration;
@@ -244,7 +246,7 @@ mod tests {
     }
 
     fn search(trials: usize, seed: u64, threads: usize, rules: usize) -> Found<Vec<u32>> {
-        let stop = AtomicBool::new(false);
+        let (_, stop) = watch::channel(false);
         let mut told = 0;
         let found = Search { trials, seed, threads, max_pages: 8, stop: &stop }.run(&space(rules), world, |done| {
             assert_eq!(done, told + 1, "trials are told one by one");
@@ -300,11 +302,11 @@ mod tests {
 
     #[test]
     fn what_was_found_so_far_stays_when_it_is_stopped() {
-        let stop = AtomicBool::new(false);
+        let (stop, stopped) = watch::channel(false);
         let found =
-            Search { trials: 500, seed: 1, threads: 2, max_pages: 8, stop: &stop }.run(&space(3), world, |done| {
+            Search { trials: 500, seed: 1, threads: 2, max_pages: 8, stop: &stopped }.run(&space(3), world, |done| {
                 if done == 50 {
-                    stop.store(true, Ordering::Relaxed);
+                    stop.send(true).expect("the search waits for it");
                 }
             });
         assert!((50..50 + BATCH).contains(&found.tried.len()), "{}", found.tried.len());

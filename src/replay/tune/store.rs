@@ -9,7 +9,7 @@ use crate::engine::Spec;
 use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
 use crate::replay::driver::detail;
-use crate::replay::{Document, Recorder};
+use crate::replay::{Document, Progress, Recorder};
 use crate::source::SourceError;
 use crate::source::prometheus::{Detail, History, HistorySeries};
 use crate::source::reader::Reader;
@@ -80,8 +80,8 @@ enum Counts {
 }
 
 impl Store {
-    /// Reads `[from, to]`, rounded inwards to slots, and what fills the windows before it. `progress` is told how many
-    /// slots of how many are read; it says `false` to stop.
+    /// Reads `[from, to]`, rounded inwards to slots, and what fills the windows before it. `progress` is told of
+    /// each slice; it says `false` to stop.
     ///
     /// # Errors
     /// Unlike a replay, a search has no use for half of a history: whatever ends reading early is an error.
@@ -90,7 +90,7 @@ impl Store {
         reader: Reader,
         (from, to): (Timestamp, Timestamp),
         max_bytes: usize,
-        mut progress: impl FnMut(u64, u64) -> bool,
+        mut progress: impl FnMut(Progress) -> bool,
     ) -> Result<Self, StoreError> {
         let interval = config.spec.interval;
         let empty = StoreError::EmptyRange { from, to, interval };
@@ -118,7 +118,7 @@ impl Store {
                 let need = (bytes as f64 * total as f64 / done.max(1) as f64) as usize;
                 return Err(StoreError::TooLarge { need_mib: need >> 20, max_mib: max_bytes >> 20 });
             }
-            if !progress(done, total) {
+            if !progress(Progress { at, done, total }) {
                 return Err(StoreError::Stopped);
             }
         }
