@@ -6,6 +6,7 @@ use std::process::Command;
 use slowburn::engine::time::Duration;
 
 use crate::fast_path::{Label, NativeHistogram, TimeSeries, WriteRequest, send};
+use crate::interrupt::one_layer;
 use crate::real::Prometheus;
 use crate::source::SLOT;
 use crate::wal::post;
@@ -28,22 +29,7 @@ async fn they_are_refused_by_name() {
     let snapshot = fs::read_dir(server.data().join("snapshots")).unwrap().next().unwrap().unwrap().path();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("slowburn.yml");
-    let text = format!(
-        "
-source: {{prometheus: {{url: '{}'}}}}
-receivers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}]
-rules: [{{name: spike, burn_rate: 14.4, long: 10m, short: 1m, urgency: page}}]
-journeys:
-  - name: checkout
-    budget: 100ms
-    objective: 99%
-    period: 1h
-    rules: [spike]
-    layers: [{{name: edge, budget: 100ms, histogram: 'request_seconds{{layer=\"edge\"}}'}}]
-",
-        server.url()
-    );
-    fs::write(&file, text).unwrap();
+    fs::write(&file, one_layer(&server.url(), "histogram: 'request_seconds{layer=\"edge\"}'")).unwrap();
     let [from, to] = [SLOT, SLOT + Duration::from_minutes(30)].map(|at| at.unix_s().to_string());
     let [data, snapshot] = [server.data(), snapshot].map(|path| path.display().to_string());
     for origin in [&[][..], &["--tsdb", &data][..], &["--tsdb", &snapshot][..]] {

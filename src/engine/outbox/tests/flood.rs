@@ -139,108 +139,111 @@ fn a_flood_at_a_receiver_without_a_pace_stays_bounded_and_loses_nothing() {
     assert_eq!((outbox.buried(), outbox.pending(1)), (0, 0));
 }
 
-fn refuse() -> Outcome {
-    Outcome::Rejected { why: "400".into() }
-}
-
 /// A receiver at which tickets were told in summaries, that keeps no alerts, and the team that stands in for it.
-fn listed(now: &mut Timestamp) -> (Outbox, Listener) {
-    let slow = Pace { burst: 1, every: Duration::from_secs(20) };
-    let first = ReceiverSpec { fallback: Some(1), ..spec("oncall", Some(slow), false) };
-    let (mut outbox, mut oncall) = (Outbox::new(vec![first, spec("team", None, false)]), Listener::default());
-    for incident in (1..20).step_by(2) {
-        outbox.push(*now, notification(incident, 0, incident, Reason::Opened));
+struct Summarised {
+    outbox: Outbox,
+    oncall: Listener,
+    now: Timestamp,
+}
+
+impl Summarised {
+    fn new() -> Self {
+        let slow = Pace { burst: 1, every: Duration::from_secs(20) };
+        let first = ReceiverSpec { fallback: Some(1), ..spec("oncall", Some(slow), false) };
+        let outbox = Outbox::new(vec![first, spec("team", None, false)]);
+        let mut world = Self { outbox, oncall: Listener::default(), now: START };
+        (1..20).step_by(2).for_each(|incident| world.ticket(incident, incident, Reason::Opened));
+        world.takes_all();
+        assert_eq!(world.outbox.summarised(0), 9);
+        world
     }
-    end_at(&mut outbox, &mut oncall, now);
-    assert_eq!(outbox.summarised(0), 9);
-    (outbox, oncall)
-}
 
-fn page(number: usize, incident: usize, reason: Reason) -> Notification {
-    Notification { urgency: Urgency::Page, ..notification(number, 0, incident, reason) }
-}
+    fn ticket(&mut self, number: usize, incident: usize, reason: Reason) {
+        self.outbox.push(self.now, notification(number, 0, incident, reason));
+    }
 
-/// Everything is taken from here on.
-fn end_at(outbox: &mut Outbox, oncall: &mut Listener, now: &mut Timestamp) {
-    loop {
-        let due = outbox.due(*now);
-        for Delivery { notification: told, .. } in &due {
-            if told.receiver == 0 {
-                oncall.hear(told).unwrap();
+    fn page(&mut self, number: usize, incident: usize, reason: Reason) {
+        let told = notification(number, 0, incident, reason);
+        self.outbox.push(self.now, Notification { urgency: Urgency::Page, ..told });
+    }
+
+    /// What comes next is told by itself, and refused.
+    fn refuses(&mut self, number: usize) {
+        self.now += Duration::from_minutes(1);
+        let id = format!("sb-{number}");
+        assert_eq!(self.outbox.due(self.now)[0].notification.id, id);
+        self.outbox.settle(self.now, &id, Outcome::Rejected { why: "400".into() });
+    }
+
+    /// Everything is taken from here on.
+    fn takes_all(&mut self) {
+        loop {
+            let due = self.outbox.due(self.now);
+            for Delivery { notification: told, .. } in &due {
+                if told.receiver == 0 {
+                    self.oncall.hear(told).unwrap();
+                }
+                self.outbox.settle(self.now, &told.id, Outcome::Delivered);
             }
-            outbox.settle(*now, &told.id, Outcome::Delivered);
-        }
-        match outbox.wake_at() {
-            _ if !due.is_empty() => {}
-            Some(at) => *now = (*now).max(at),
-            None => return,
+            match self.outbox.wake_at() {
+                _ if !due.is_empty() => {}
+                Some(at) => self.now = self.now.max(at),
+                None => return,
+            }
         }
     }
 }
 
 #[test]
 fn an_incident_that_left_the_summaries_and_came_back_unheard_ends_where_it_was_listed() {
-    let mut now = START;
-    let (mut outbox, mut oncall) = listed(&mut now);
+    let mut world = Summarised::new();
     // Two that leave at once are too many, so they go back before they are told by themselves.
-    outbox.push(now, page(100, 19, Reason::Escalated));
-    outbox.push(now, page(101, 17, Reason::Escalated));
-    assert!(outbox.due(now).is_empty());
-    outbox.push(now, page(102, 19, Reason::Resolved));
-    outbox.push(now, page(103, 19, Reason::Opened));
-    now += Duration::from_minutes(1);
-    assert_eq!(outbox.due(now)[0].notification.id, "sb-103");
-    outbox.settle(now, "sb-103", refuse());
-    outbox.push(now, page(104, 19, Reason::Resolved));
-    end_at(&mut outbox, &mut oncall, &mut now);
-    assert_eq!(oncall.knows("journey-19"), Some(false));
+    world.page(100, 19, Reason::Escalated);
+    world.page(101, 17, Reason::Escalated);
+    assert!(world.outbox.due(world.now).is_empty());
+    world.page(102, 19, Reason::Resolved);
+    world.page(103, 19, Reason::Opened);
+    world.refuses(103);
+    world.page(104, 19, Reason::Resolved);
+    world.takes_all();
+    assert_eq!(world.oncall.knows("journey-19"), Some(false));
 }
 
 #[test]
 fn the_first_telling_by_itself_that_is_taken_is_of_the_beginning() {
-    let mut now = START;
-    let (mut outbox, mut oncall) = listed(&mut now);
+    let mut world = Summarised::new();
     // It refuses one that is its own, hears of it in a summary, and refuses it once more when it leaves.
-    outbox.push(now, notification(100, 0, 21, Reason::Opened));
-    now += Duration::from_minutes(1);
-    assert_eq!(outbox.due(now)[0].notification.id, "sb-100");
-    outbox.settle(now, "sb-100", refuse());
-    for (number, incident) in [(101, 21), (102, 23)] {
-        outbox.push(now, notification(number, 0, incident, Reason::Repeated));
-    }
-    end_at(&mut outbox, &mut oncall, &mut now);
-    assert_eq!(oncall.listed.get("journey-21"), Some(&true));
-    outbox.push(now, page(103, 21, Reason::Escalated));
-    now += Duration::from_minutes(1);
-    assert_eq!(outbox.due(now)[0].notification.id, "sb-103");
-    outbox.settle(now, "sb-103", refuse());
-    outbox.push(now, page(104, 21, Reason::Repeated));
-    end_at(&mut outbox, &mut oncall, &mut now);
-    assert_eq!(oncall.single.get("journey-21"), Some(&true));
-    outbox.push(now, page(105, 21, Reason::Resolved));
-    end_at(&mut outbox, &mut oncall, &mut now);
-    assert_eq!(oncall.knows("journey-21"), Some(false));
+    world.ticket(100, 21, Reason::Opened);
+    world.refuses(100);
+    world.ticket(101, 21, Reason::Repeated);
+    world.ticket(102, 23, Reason::Repeated);
+    world.takes_all();
+    assert_eq!(world.oncall.listed.get("journey-21"), Some(&true));
+    world.page(103, 21, Reason::Escalated);
+    world.refuses(103);
+    world.page(104, 21, Reason::Repeated);
+    world.takes_all();
+    assert_eq!(world.oncall.single.get("journey-21"), Some(&true));
+    world.page(105, 21, Reason::Resolved);
+    world.takes_all();
+    assert_eq!(world.oncall.knows("journey-21"), Some(false));
 }
 
 #[test]
 fn what_was_refused_and_is_over_before_the_summary_that_names_it_has_ended_ends_there_too() {
-    let mut now = START;
-    let (mut outbox, mut oncall) = listed(&mut now);
-    outbox.push(now, notification(100, 0, 21, Reason::Opened));
-    now += Duration::from_minutes(1);
-    assert_eq!(outbox.due(now)[0].notification.id, "sb-100");
-    outbox.settle(now, "sb-100", refuse());
-    for (number, incident) in [(101, 21), (102, 23)] {
-        outbox.push(now, notification(number, 0, incident, Reason::Opened));
-    }
-    outbox.due(now);
-    now += Duration::from_secs(20);
-    let under_way = outbox.due(now).pop().unwrap().notification;
+    let mut world = Summarised::new();
+    world.ticket(100, 21, Reason::Opened);
+    world.refuses(100);
+    world.ticket(101, 21, Reason::Opened);
+    world.ticket(102, 23, Reason::Opened);
+    world.outbox.due(world.now);
+    world.now += Duration::from_secs(20);
+    let under_way = world.outbox.due(world.now).pop().unwrap().notification;
     assert!(under_way.digest.is_some());
-    outbox.push(now, page(103, 21, Reason::Escalated));
-    outbox.push(now, page(104, 21, Reason::Resolved));
-    oncall.hear(&under_way).unwrap();
-    outbox.settle(now, &under_way.id, Outcome::Delivered);
-    end_at(&mut outbox, &mut oncall, &mut now);
-    assert_eq!(oncall.knows("journey-21"), Some(false));
+    world.page(103, 21, Reason::Escalated);
+    world.page(104, 21, Reason::Resolved);
+    world.oncall.hear(&under_way).unwrap();
+    world.outbox.settle(world.now, &under_way.id, Outcome::Delivered);
+    world.takes_all();
+    assert_eq!(world.oncall.knows("journey-21"), Some(false));
 }
