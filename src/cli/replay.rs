@@ -2,7 +2,7 @@
 
 mod judging;
 pub mod page;
-mod silences;
+pub mod silences;
 mod subject;
 
 use std::fs::File;

@@ -5,12 +5,14 @@ use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 
 use super::progress::{Bar, Remarks};
+use super::replay::silences;
 use super::stretch::Stretch;
 use super::{interrupt, sound};
 use crate::clock::Clock;
@@ -43,6 +45,9 @@ pub struct Tune {
     incidents: PathBuf,
     #[command(flatten)]
     stretch: Stretch,
+    /// Hold back what these silences would have: a file as 'slowburn silence list --json' prints it
+    #[arg(long, value_name = "FILE")]
+    silences: Option<PathBuf>,
     /// How often a week somebody may be paged [default: as often as now, or as there are incidents]
     #[arg(long, value_name = "N", value_parser = pages)]
     max_pages_per_week: Option<f64>,
@@ -95,19 +100,22 @@ fn pages(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
-    let config = &sound::configuration(&args.config, UNDONE)?;
+    let mut config = sound::configuration(&args.config, UNDONE)?;
     // What may be wrong with the arguments is said before anything is waited for.
     let written = WrittenRules::read(&config.files, &|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?;
-    let space = space(args, config, &written)?;
+    let space = space(args, &config, &written)?;
     let known = KnownIncidents::load(&args.incidents, &config.spec);
     let incidents = sound::sound(known, "the file of incidents", UNDONE)?;
     if let Some(path) = args.out.as_deref().filter(|path| !args.force && path.exists()) {
         anyhow::bail!("'{}' exists; --force overwrites it", path.display());
     }
     let now = Clock.now();
-    let reader = Reader::open(config, &args.stretch.origin())?.ok_or(ReplayError::NoHistory)?;
+    let reader = Reader::open(&config, &args.stretch.origin())?.ok_or(ReplayError::NoHistory)?;
     let mut remarks = Remarks::of(&reader);
-    let (from, to) = args.stretch.slots(&reader, config, now)?;
+    let (from, to) = args.stretch.slots(&reader, &config, now)?;
+    if let Some(path) = &args.silences {
+        Arc::make_mut(&mut config.spec).silences = silences::read(path, from, to)?;
+    }
     sound::show(&incidents.outside(from, to));
     let runtime = interrupt::Background::new()?;
     let bar = Bar::of_slots("Reading");
@@ -115,7 +123,7 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
         // The first ends reading, which has no use for half of a history, or the search; the second the rest.
         let [search, all] = interrupt::watch();
         let reader = reader.until(search.clone());
-        let read = Store::read(config, reader, (from, to), MAX_BYTES, |progress| {
+        let read = Store::read(&config, reader, (from, to), MAX_BYTES, |progress| {
             bar.show(progress);
             !*search.borrow()
         });

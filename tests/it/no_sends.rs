@@ -1,45 +1,59 @@
-//! A replay sends nothing, as the kernel saw it: every connection that the program opens is to the source it reads from,
-//! and with a file or a directory there is none at all.
+//! What works on history sends nothing, as the kernel saw it: every connection that the program opens is to the source
+//! it reads from, and with a file or a directory there is none at all.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
-use slowburn::engine::time::Timestamp;
+use serde_json::{Value, json};
 
-use crate::history::openmetrics;
+use crate::history::{Plan, openmetrics};
 use crate::quality;
 use crate::real::Prometheus;
 
 /// What asks the kernel for a connection, or sends without one.
 const CALLS: &str = "trace=connect,sendto,sendmsg,sendmmsg";
-const FORMATS: [&str; 2] = ["text", "json"];
+/// Each over every origin of history. What is in capitals is a file of the folder.
+const COMMANDS: [&str; 9] = [
+    "replay --out OUT --format json",
+    "replay --out OUT --format text",
+    "replay --out OUT --format html",
+    "replay --out OUT --compare RULES",
+    "replay --out OUT --compare RULES --format json",
+    "replay --out OUT --incidents INCIDENTS --silences SILENCES",
+    "tune --incidents INCIDENTS --trials 3",
+    "tune --incidents INCIDENTS --silences SILENCES --trials 3 --force --out RULES",
+    "record --force --out OUT",
+];
+const TESTS: &str = "test --show TESTS";
 
 #[test]
 #[ignore = "needs prometheus, strace"]
-fn a_replay_connects_to_nobody_but_the_source() {
+fn nothing_that_works_on_history_connects_to_anybody_but_the_source() {
     let plan = quality::plan(3, 1);
     let text = openmetrics(&plan.series());
     let server = Prometheus::with_history(&text);
-    let traced = Traced::new(&server.url(), (plan.from, plan.to()));
+    let traced = Traced::new(&server.url(), &plan);
+    std::fs::write(traced.path("OPENMETRICS"), text).unwrap();
     let source: u16 = server.url().rsplit(':').next().unwrap().parse().unwrap();
+    // First, because it writes what the others read.
+    assert_eq!(traced.run("record --out RECORDING", &[]), BTreeSet::from([source]));
 
-    // That the trace shows what there is to see.
-    assert_eq!(traced.replay("json", &[]), BTreeSet::from([source]));
-    assert_eq!(traced.replay("text", &[]), BTreeSet::from([source]));
-    let recording = traced.folder.path().join("checkout.recording");
-    assert_eq!(traced.run("record", &["--out", path(&recording)]), BTreeSet::from([source]));
-    let openmetrics = traced.folder.path().join("history.om");
-    std::fs::write(&openmetrics, text).unwrap();
-    let data = server.data();
-    for (flag, file) in [("--recording", &recording), ("--recording", &openmetrics), ("--tsdb", &data)] {
-        for format in FORMATS {
-            assert_eq!(traced.replay(format, &[flag, path(file)]), BTreeSet::new(), "{flag} --format {format}");
+    let data = server.data().display().to_string();
+    let (recording, openmetrics) = (traced.path("RECORDING"), traced.path("OPENMETRICS"));
+    let files = [["--recording", &recording], ["--recording", &openmetrics], ["--tsdb", &data]];
+    for command in COMMANDS {
+        // That the trace shows what there is to see.
+        assert_eq!(traced.run(command, &[]), BTreeSet::from([source]), "{command}");
+        for origin in &files {
+            assert_eq!(traced.run(command, origin), BTreeSet::new(), "{command} {origin:?}");
+        }
+        if command == COMMANDS[0] {
+            traced.assert_that_everybody_would_be_told();
         }
     }
+    assert_eq!(traced.run(TESTS, &[]), BTreeSet::new());
     traced.assert_left_alone();
 }
 
@@ -51,40 +65,47 @@ struct Traced {
 }
 
 impl Traced {
-    fn new(source: &str, (from, to): (Timestamp, Timestamp)) -> Self {
+    fn new(source: &str, plan: &Plan) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Whoever connects to it stays in its queue.
         let decoy = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = decoy.local_addr().unwrap();
-        std::fs::write(folder.path().join("slowburn.yml"), config(source, &address.to_string())).unwrap();
-        Self { folder, range: [from, to].map(|at| at.to_string()), decoy }
+        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+        write("slowburn.yml", config(source, &address.to_string()));
+        write("RULES", RULES.replace("consecutive: 2", "consecutive: 1"));
+        write("TESTS", TESTED.to_owned());
+        let incidents = plan.incidents.iter().map(|known| format!("checkout,{},{}\n", known.from, known.to));
+        write("INCIDENTS", format!("journey,start,end\n{}", incidents.collect::<String>()));
+        write("SILENCES", silences(plan).to_string());
+        Self { folder, range: [plan.from, plan.to()].map(|at| at.to_string()), decoy }
     }
 
-    /// The ports that a replay connected to. Fails if it had nothing to tell anybody.
-    fn replay(&self, format: &str, origin: &[&str]) -> BTreeSet<u16> {
-        let out = self.folder.path().join("out");
-        let ports = self.run("replay", &[&["--format", format, "--out", path(&out)], origin].concat());
-        let told = std::fs::read_to_string(out).unwrap();
-        if format == "json" {
-            let document: Value = serde_json::from_str(&told).unwrap();
-            let receivers = document["notifications"].as_array().unwrap().iter().map(|told| told["receiver"].as_str());
-            let receivers: BTreeSet<&str> = receivers.flatten().collect();
-            assert_eq!(receivers.len(), 5, "not everybody would have been told: {receivers:?}");
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// The ports that a command connected to.
+    fn run(&self, command: &str, origin: &[&str]) -> BTreeSet<u16> {
+        let is_file = |word: &str| word.chars().all(|letter| letter.is_ascii_uppercase());
+        let words = command.split(' ').map(|word| if is_file(word) { self.path(word) } else { word.to_owned() });
+        let trace = self.path("trace");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "--seccomp-bpf", "-e", CALLS, "-o", &trace, env!("CARGO_BIN_EXE_slowburn")]);
+        strace.args(words).args(["--config", &self.path("slowburn.yml")]).args(origin);
+        if command != TESTS {
+            strace.args(["--from", &self.range[0], "--to", &self.range[1]]);
         }
-        ports
+        let run = strace.output().expect("strace is installed");
+        assert!(run.status.success(), "{command} {origin:?}: {}", String::from_utf8_lossy(&run.stderr));
+        ports(&std::fs::read_to_string(trace).unwrap())
     }
 
-    fn run(&self, command: &str, args: &[&str]) -> BTreeSet<u16> {
-        let trace = self.folder.path().join("trace");
-        let run = Command::new("strace")
-            .args(["-f", "-qq", "-e", CALLS, "-o", path(&trace), env!("CARGO_BIN_EXE_slowburn"), command])
-            .args(["--config", path(&self.folder.path().join("slowburn.yml"))])
-            .args(["--from", &self.range[0], "--to", &self.range[1]])
-            .args(args)
-            .output()
-            .expect("strace is installed");
-        assert!(run.status.success(), "{command} {args:?}: {}", String::from_utf8_lossy(&run.stderr));
-        ports(&std::fs::read_to_string(trace).unwrap())
+    /// By the document that was written last.
+    fn assert_that_everybody_would_be_told(&self) {
+        let document: Value = serde_json::from_str(&std::fs::read_to_string(self.path("OUT")).unwrap()).unwrap();
+        let receivers = document["notifications"].as_array().unwrap().iter().map(|told| told["receiver"].as_str());
+        let receivers: BTreeSet<&str> = receivers.flatten().collect();
+        assert_eq!(receivers.len(), 5, "not everybody would have been told: {receivers:?}");
     }
 
     fn assert_left_alone(&self) {
@@ -103,6 +124,19 @@ fn ports(trace: &str) -> BTreeSet<u16> {
     };
     addressed.map(|line| port(line).expect("an address has a port")).collect()
 }
+
+const RULES: &str = "\
+rules:
+  - {name: spike, burn_rate: 14.4, long: 10m, short: 1m, urgency: page, consecutive: 2}
+";
+
+const TESTED: &str = "
+tests:
+  - name: everybody
+    traffic: [{journey: checkout, layer: edge, requests: 100/s, slow: 50%}]
+    expect_alerts:
+      - {at: 30m, alerts: [{journey: checkout, layer: edge, rule: spike, stage: critical}]}
+";
 
 fn config(source: &str, decoy: &str) -> String {
     let key = "k".repeat(32);
@@ -123,9 +157,7 @@ receivers:
   - {{name: mail, email: {{smtp: 'smtp://{decoy}', from: slo@example.com, to: [team@example.com]}}}}
 route: {{receivers: [hook, pager, chat, am, mail]}}
 heartbeat: {{webhook: {{url: 'http://{decoy}/ping'}}, every: 1s}}
-rules:
-  - {{name: spike, burn_rate: 14.4, long: 10m, short: 1m, urgency: page, consecutive: 2}}
-journeys:
+{RULES}journeys:
   - name: checkout
     budget: 100ms
     objective: 99%
@@ -136,6 +168,9 @@ journeys:
     )
 }
 
-fn path(path: &Path) -> &str {
-    path.to_str().unwrap()
+/// One over the second half.
+fn silences(plan: &Plan) -> Value {
+    let matcher = json!({"name": "layer", "value": "edge", "isRegex": false, "isEqual": true});
+    let from = plan.from + plan.length.times(0.5);
+    json!([{"id": "a", "matchers": [matcher], "startsAt": from, "endsAt": plan.to(), "createdBy": "ada", "comment": "x"}])
 }

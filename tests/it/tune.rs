@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use slowburn::config::bounds::Bounds;
 use slowburn::config::incidents::Known;
 use slowburn::engine::Spec;
@@ -253,6 +253,32 @@ fn a_rule_file_is_checked_and_replays_to_what_was_promised() {
     assert_eq!(body(&fs::read_to_string(folder.path().join("tuned.yml")).unwrap()), body(&written), "but for its date");
     golden::check("tune/checkout.txt", &text(&forced.stdout));
     golden::check("tune/tuned.yml", &body(&written).join("\n"));
+}
+
+#[test]
+fn what_silences_hold_back_pages_nobody_in_a_search_either() {
+    let folder = folder();
+    let given = "--recording history.txt --incidents incidents.csv --format json --trials 2 --burn-rate 6 --long 10m \
+                 --short 1m --consecutive 1";
+    let tried = |args: &str| -> Value {
+        let output = slowburn(folder.path(), format!("tune {given} {args}").trim());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["tried"].take()
+    };
+    let plain = tried("");
+    assert!(plain[1]["pages"].as_u64() > Some(0), "{plain}");
+    let silences = |journey: &str| {
+        let matcher = json!({"name": "journey", "value": journey, "isRegex": false, "isEqual": true});
+        let times = ["2026-03-01T00:00:00Z", "2026-03-20T00:00:00Z"];
+        let one = json!({"id": "a", "matchers": [matcher], "startsAt": times[0], "endsAt": times[1]});
+        fs::write(folder.path().join("silences.json"), json!([one]).to_string()).expect("it can be written to");
+        tried("--silences silences.json")
+    };
+    assert_eq!(silences("no-such"), plain);
+    let silenced = silences("checkout");
+    assert_eq!((&silenced[1]["pages"], &silenced[1]["missed"]), (&json!(0), &json!(7)), "{silenced}");
+    let output = slowburn(folder.path(), &format!("tune {given} --silences none.json"));
+    assert!(text(&output.stderr).contains("cannot read 'none.json'"), "{}", text(&output.stderr));
 }
 
 #[test]

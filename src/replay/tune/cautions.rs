@@ -1,8 +1,11 @@
 //! What the figures of a search cannot tell, or tell against it: said before anybody changes a rule.
 //!
-//! A recommendation is clearly worse on the part held back if it misses a larger share of incidents there, if it pages
-//! more often a week than allowed, or if its median delay is more than half as long again and longer by a minute.
+//! A recommendation is worse on the part held back if it misses a larger share of incidents there, if it pages more
+//! often a week than allowed, or if its median delay is more than half as long again and longer by a minute. It is
+//! over-fitted if that is more than chance makes of so few: with counts, more than two standard deviations beyond what
+//! was to be expected; with a delay, over no fewer than five incidents.
 
+use crate::config::units;
 use crate::engine::time::Duration;
 
 use super::part::Part;
@@ -13,6 +16,8 @@ use super::{Point, Tuning};
 const FEW_INCIDENTS: u64 = 5;
 const MUCH_SLOWER: f64 = 1.5;
 const SLOWER_AT_LEAST: Duration = Duration::from_minutes(1);
+/// Standard deviations beyond which a count is no chance: some 2% of counts.
+const BEYOND_CHANCE: f64 = 2.0;
 
 /// In the order of their weight.
 pub fn cautions(tuning: &Tuning) -> Vec<String> {
@@ -50,27 +55,17 @@ fn of_held_back(tuning: &Tuning, recommended: &Point, cautions: &mut Vec<String>
         cautions.push("It was stopped before the part held back was looked at: nothing confirms these figures.".into());
         return;
     };
-    let mut worse = Vec::new();
-    if held.detected * searched.incidents < searched.detected * held.incidents {
-        let (found, of) = (held.detected, held.incidents);
-        worse
-            .push(format!("it detects {found} of {of} incidents, not {} of {}", searched.detected, searched.incidents));
-    }
-    if held.pages_a_week > tuning.max_pages_a_week {
-        worse.push(format!(
-            "it pages {:.1} times a week, where {} are allowed",
-            held.pages_a_week, tuning.max_pages_a_week
-        ));
-    }
-    if let (Some(before), Some(then)) = (searched.delay, held.delay)
-        && then.median > before.median.times(MUCH_SLOWER).max(before.median + SLOWER_AT_LEAST)
-    {
-        worse.push(format!("its median delay is {}, not {}", then.median, before.median));
-    }
+    let worse: Vec<Worse> =
+        [misses(searched, held), pages(tuning, held), slower(searched, held)].into_iter().flatten().collect();
     if !worse.is_empty() {
-        let worse = worse.join("; ");
+        let (name, expect) = match worse.iter().any(|worse| worse.beyond_chance) {
+            true => ("Over-fitted", "Expect those figures, not the others"),
+            false => ("Not quite confirmed", "So little may be chance: expect something between the two"),
+        };
+        let worse: Vec<&str> = worse.iter().map(|worse| worse.how.as_str()).collect();
         cautions.push(format!(
-            "Over-fitted: on the part held back, which the search never saw, {worse}. Expect those figures, not the others."
+            "{name}: on the part held back, which the search never saw, {}. {expect}.",
+            worse.join("; ")
         ));
     }
     if recommended.settings == tuning.present.settings {
@@ -80,6 +75,54 @@ fn of_held_back(tuning: &Tuning, recommended: &Point, cautions: &mut Vec<String>
             "On the part held back the present rules do as well or better. That is no reason to change them.".into(),
         );
     }
+}
+
+/// A figure that is worse on the part held back.
+struct Worse {
+    how: String,
+    beyond_chance: bool,
+}
+
+fn misses(searched: &Part, held: &Part) -> Option<Worse> {
+    if held.detected * searched.incidents >= searched.detected * held.incidents {
+        return None;
+    }
+    // By Laplace's rule of succession: that none was missed does not say that none ever will be.
+    let share = (searched.incidents - searched.detected + 1) as f64 / (searched.incidents + 2) as f64;
+    let of = held.incidents as f64;
+    let (found, before) = (held.detected, searched.detected);
+    Some(Worse {
+        how: format!("it detects {found} of {} incidents, not {before} of {}", held.incidents, searched.incidents),
+        beyond_chance: is_beyond_chance(held.incidents - found, of * share, of * share * (1.0 - share)),
+    })
+}
+
+fn pages(tuning: &Tuning, held: &Part) -> Option<Worse> {
+    let (a_week, limit) = (held.pages_a_week, tuning.max_pages_a_week);
+    let allowed = limit * tuning.split.held_back_weeks();
+    let length = tuning.split.to.since(tuning.split.cut).coarse();
+    (a_week > limit).then(|| Worse {
+        how: format!(
+            "{} in {length} are {a_week:.1} a week, where {} are allowed ({} in that time)",
+            count(held.pages, "page"),
+            units::short(limit),
+            units::short((allowed * 10.0).round() / 10.0)
+        ),
+        // A Poisson count varies by as much as it is.
+        beyond_chance: is_beyond_chance(held.pages, allowed, allowed),
+    })
+}
+
+fn slower(searched: &Part, held: &Part) -> Option<Worse> {
+    let (before, then) = (searched.delay?.median, held.delay?.median);
+    (then > before.times(MUCH_SLOWER).max(before + SLOWER_AT_LEAST)).then(|| Worse {
+        how: format!("its median delay is {then}, not {before}"),
+        beyond_chance: held.detected >= FEW_INCIDENTS,
+    })
+}
+
+fn is_beyond_chance(counted: u64, expected: f64, variance: f64) -> bool {
+    counted as f64 > expected + BEYOND_CHANCE * variance.sqrt()
 }
 
 /// Whether the present rules are nowhere worse.
@@ -178,9 +221,10 @@ mod tests {
     use crate::replay::tune::part::Split;
     use crate::replay::tune::space::Knobs;
 
-    fn part(detected: u64, incidents: u64, delay_min: i64, pages_a_week: f64) -> Part {
+    /// A week.
+    fn part(detected: u64, incidents: u64, delay_min: i64, pages: u64) -> Part {
         let delay = Duration::from_minutes(delay_min);
-        let pages = pages_a_week as u64;
+        let pages_a_week = pages as f64;
         let delay = Some(Spread { median: delay, worst: delay });
         Part { incidents, detected, delay, pages, pages_a_week, unexplained_pages: pages.saturating_sub(detected) }
     }
@@ -198,7 +242,7 @@ mod tests {
             held_back: Some(held_back),
         };
         let at = |day| Timestamp::from_unix_s(1_772_366_400) + Duration::from_days(day);
-        let (from, cut, to, interval) = (at(0), at(20), at(30), Duration::from_secs(30));
+        let (from, cut, to, interval) = (at(0), at(14), at(21), Duration::from_secs(30));
         let knobs = Knobs {
             rule: "fast".into(),
             present: setting(14.4),
@@ -218,8 +262,8 @@ mod tests {
             exhausted: true,
             stopped: false,
             rules: vec![knobs],
-            present: point(0, 14.4, part(5, 10, 9, 1.0), present),
-            frontier: vec![point(1, burn_rate, part(10, 10, 2, 2.0), held_back)],
+            present: point(0, 14.4, part(5, 10, 9, 1), present),
+            frontier: vec![point(1, burn_rate, part(10, 10, 2, 2), held_back)],
             frontier_size: 1,
             recommended: Some(1),
             cautions: Vec::new(),
@@ -230,28 +274,38 @@ mod tests {
 
     #[test]
     fn what_does_worse_on_the_part_held_back_is_told_in_figures() {
-        let before = part(2, 6, 9, 1.0);
-        let check = |held_back: Part, expected: &str| {
+        let before = part(2, 6, 9, 1);
+        let check = |held_back: Part, name: &str, expected: &str| {
             let said = said(10.0, held_back, before);
-            assert!(if expected.is_empty() { said.is_empty() } else { said.contains(expected) }, "{said}");
+            let held = "on the part held back, which the search never saw";
+            let expected = if name.is_empty() { String::new() } else { format!("{name}: {held}, {expected}") };
+            assert!(if expected.is_empty() { said.is_empty() } else { said.starts_with(&expected) }, "{said}");
         };
-        check(part(6, 6, 3, 3.0), "");
-        check(part(5, 6, 2, 2.0), "it detects 5 of 6 incidents, not 10 of 10");
-        check(part(6, 6, 2, 3.5), "it pages 3.5 times a week, where 3 are allowed");
-        check(part(6, 6, 4, 2.0), "its median delay is 4m, not 2m");
-        check(part(5, 6, 4, 9.0), "Over-fitted: on the part held back, which the search never saw, it detects 5 of 6");
+        check(part(6, 6, 3, 3), "", "");
+        let (chance, clear) = ("Not quite confirmed", "Over-fitted");
+        check(part(5, 6, 2, 2), chance, "it detects 5 of 6 incidents, not 10 of 10. So little may be chance: expect");
+        check(part(4, 6, 2, 2), clear, "it detects 4 of 6 incidents, not 10 of 10. Expect those figures");
+        let pages =
+            |pages: u64| format!("{pages} pages in 7d are {pages}.0 a week, where 3 are allowed (3 in that time).");
+        check(part(6, 6, 2, 4), chance, &pages(4));
+        check(part(6, 6, 2, 6), chance, &pages(6));
+        check(part(6, 6, 2, 7), clear, &pages(7));
+        check(part(6, 6, 4, 2), clear, "its median delay is 4m, not 2m. Expect");
+        check(part(4, 4, 4, 2), chance, "its median delay is 4m, not 2m. So little");
+        // One that is clear is enough.
+        check(part(5, 6, 2, 9), clear, "it detects 5 of 6 incidents, not 10 of 10; 9 pages in 7d are 9.0 a week");
     }
 
     #[test]
     fn the_present_rules_the_number_of_incidents_and_the_edges_are_told_of() {
-        let fine = part(6, 6, 2, 2.0);
+        let fine = part(6, 6, 2, 2);
         assert!(said(10.0, fine, fine).contains("the present rules do as well or better"));
         assert!(said(14.4, fine, fine).contains("there is nothing to change"));
-        let few = said(10.0, part(4, 4, 2, 2.0), part(2, 4, 9, 1.0));
+        let few = said(10.0, part(4, 4, 2, 2), part(2, 4, 9, 1));
         assert!(few.contains("the part held back has 4 known incidents") && few.contains("by 25 points"), "{few}");
-        let none = said(10.0, part(0, 0, 2, 0.0), part(0, 0, 9, 0.0));
+        let none = said(10.0, part(0, 0, 2, 0), part(0, 0, 9, 0));
         assert!(none.contains("no known incident lies in the part held back"), "{none}");
-        let edge = said(20.0, fine, part(2, 6, 9, 1.0));
+        let edge = said(20.0, fine, part(2, 6, 9, 1));
         assert!(edge.contains("the burn_rate of fast is the greatest it may be"), "{edge}");
     }
 }

@@ -72,6 +72,10 @@ impl Split {
         weeks(self.from, self.cut)
     }
 
+    pub fn held_back_weeks(&self) -> f64 {
+        weeks(self.cut, self.to + self.interval)
+    }
+
     /// How the rules of `document` fare on the part that is searched on. It may end there.
     pub fn searched(&self, document: &Document, known: &[Known]) -> Part {
         Part::of(document, &score::score(document, known), self.from, self.cut)
