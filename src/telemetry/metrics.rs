@@ -201,6 +201,16 @@ fn notifications(registry: &mut Registry, view: &View) {
     for (reason, n) in reasons {
         held_back.get_or_create(&pairs([("reason", reason.to_owned())])).inc_by(n);
     }
+    let brief = Counters::default();
+    for (kind, n) in [("page", held.brief_pages), ("ticket", held.brief_tickets)] {
+        brief.get_or_create(&pairs([("kind", kind.to_owned())])).inc_by(n);
+    }
+    // Not among the reasons: their evaluations are counted there already.
+    registry.register(
+        "brief_breaches",
+        "Breaches over before 'consecutive' was reached, by what they were to be",
+        brief,
+    );
     registry.register("notifications", "Sends to a receiver, by how they ended", sent);
     registry.register("notifications_held_back", "What passed a threshold and was not told, by reason", held_back);
     registry.register(
@@ -264,8 +274,10 @@ mod tests {
         let durations = Durations::default();
         durations.evaluated_in(0.002);
         durations.template_failed("oncall");
+        let mut view = engine.view();
+        (view.held_back.brief_pages, view.held_back.brief_tickets) = (3, 1);
         let text = render(
-            &engine.view(),
+            &view,
             &durations,
             Facts {
                 last_reload_successful: true,
@@ -288,6 +300,8 @@ mod tests {
             "slowburn_source_up 0",
             r#"slowburn_notifications_total{receiver="oncall",outcome="delivered"} 0"#,
             r#"slowburn_notifications_held_back_total{reason="same_stage"} 0"#,
+            r#"slowburn_brief_breaches_total{kind="page"} 3"#,
+            r#"slowburn_brief_breaches_total{kind="ticket"} 1"#,
             r#"slowburn_outbox_pending{receiver="oncall"} 0.0"#,
             r#"slowburn_template_failures_total{receiver="oncall"} 1"#,
             r#"slowburn_outbox_summarised{receiver="oncall"} 0.0"#,
