@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::ReceiverKind;
 use crate::config::decode::{Field, Spanned};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw;
@@ -9,6 +10,7 @@ use crate::engine::collect::DigestSpec;
 
 use super::matchers::{Vocabulary, matchers};
 use super::names::Names;
+use super::receivers::Receivers;
 use super::{Context, cron, routes};
 
 const DEFAULT_NAME: &str = "digest";
@@ -17,7 +19,7 @@ const MAX_DIGESTS: usize = 100;
 
 pub(super) fn digests(
     field: &Field<Vec<Spanned<raw::Digest>>>,
-    receivers: &[String],
+    receivers: &Receivers,
     vocabulary: &Vocabulary,
     context: &mut Context<'_>,
 ) -> Vec<DigestSpec> {
@@ -41,7 +43,8 @@ pub(super) fn digests(
             Field::Bad => None,
         };
         let calendar = cron::calendar_in(&digest.cron, &digest.time_zone, context);
-        let to = routes::receivers(&digest.receivers, receivers, context.findings);
+        let to = routes::receivers(&digest.receivers, &receivers.names, context.findings);
+        report_left_open(&digest.receivers, receivers, context);
         if let Some(Spanned { value, span }) = digest.receivers.get()
             && value.is_empty()
         {
@@ -53,4 +56,16 @@ pub(super) fn digests(
         }
     }
     out
+}
+
+/// A digest is there to be read and has no end to tell of, and PagerDuty keeps what it is told until it hears of one.
+fn report_left_open(names: &Field<Vec<Spanned<String>>>, receivers: &Receivers, context: &mut Context<'_>) {
+    for name in names.value().into_iter().flatten() {
+        let kind = receivers.built.iter().find(|built| built.name == name.value).map(|built| &built.kind);
+        if matches!(kind, Some(ReceiverKind::PagerDuty { .. })) {
+            let message = format!("each digest would open an alert at '{}' that nothing resolves", name.value);
+            let diagnostic = Diagnostic::warning(name.span, message).label("PagerDuty waits for its end");
+            context.findings.add(diagnostic.help("it is there to be read: name mail, a chat or a webhook"));
+        }
+    }
 }

@@ -70,7 +70,7 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
     let receivers = receivers::receivers(&main.receivers, &mut context);
     let vocabulary = matchers::Vocabulary::new(&parts);
     let routing = routes::routing(main, &receivers.names, &vocabulary, &mut context);
-    let digests = digests::digests(&main.digests, &receivers.names, &vocabulary, &mut context);
+    let digests = digests::digests(&main.digests, &receivers, &vocabulary, &mut context);
     let mut hours = routing.as_ref().map_or(Vec::new(), |routing| routing.hours.clone());
     let maintenance = hours::maintenance(&main.maintenance, &vocabulary, &mut hours, &mut context);
     receivers::report_unused(main, &receivers, routing.as_ref(), &digests, &mut context);
