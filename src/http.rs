@@ -12,14 +12,23 @@
 //! assert_eq!(request.method(), "GET");
 //! ```
 
+mod roots;
+
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Identity, redirect};
+use reqwest::redirect;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
 use crate::config::secret::Secret;
 use crate::config::{Auth, HttpClient, Tls};
+
+use self::roots::SystemRoots;
 
 /// Why no client can be made of a configuration. Free of secrets.
 #[derive(Debug, Error)]
@@ -38,17 +47,16 @@ pub enum ClientError {
     Tls(String),
 }
 
-/// A client with these credentials and certificates. A CA file replaces the system's roots; on a machine without any,
-/// every https address is refused when it is connected to, and plain http works.
+/// A client with these credentials and certificates. A CA file replaces the system's roots. Those are not read before an
+/// https address is connected to; on a machine without any, every such address is refused, and plain http works.
 pub fn client(settings: &HttpClient) -> Result<reqwest::Client, ClientError> {
-    // Whoever comes second finds a provider installed, which is just as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = builder(settings)?.build();
-    if client.is_err() && settings.tls.ca_pem.is_none() {
-        // A slim container may hold no roots at all, and the demo or a plain http source needs none.
-        return builder(settings)?.tls_certs_only([]).build().map_err(|error| ClientError::Tls(reason(error)));
-    }
-    client.map_err(|error| ClientError::Tls(reason(error)))
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("slowburn/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .default_headers(headers(settings)?)
+        .tls_backend_preconfigured(tls(&settings.tls)?);
+    builder.build().map_err(|error| ClientError::Tls(reason(error)))
 }
 
 /// What went wrong, from the error's innermost cause and without the address.
@@ -64,15 +72,6 @@ pub fn reason(error: reqwest::Error) -> String {
 /// What basic authentication sends: a secret, though it does not look like the password.
 pub fn basic(username: &str, password: &Secret) -> String {
     BASE64.encode(format!("{username}:{}", password.expose()))
-}
-
-fn builder(settings: &HttpClient) -> Result<reqwest::ClientBuilder, ClientError> {
-    let builder = reqwest::Client::builder()
-        .user_agent(concat!("slowburn/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .default_headers(headers(settings)?);
-    with_tls(builder, &settings.tls)
 }
 
 fn headers(settings: &HttpClient) -> Result<HeaderMap, ClientError> {
@@ -97,20 +96,47 @@ fn sensitive(value: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn with_tls(mut builder: reqwest::ClientBuilder, tls: &Tls) -> Result<reqwest::ClientBuilder, ClientError> {
-    if let Some(pem) = &tls.ca_pem {
-        let roots = Certificate::from_pem_bundle(pem).map_err(|error| ClientError::Ca(reason(error)))?;
-        if roots.is_empty() {
-            return Err(ClientError::Ca("there is no PEM block of a certificate in it".into()));
+fn tls(tls: &Tls) -> Result<ClientConfig, ClientError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let unusable = |error: rustls::Error| ClientError::Tls(error.to_string());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions().map_err(unusable)?;
+    let builder = match &tls.ca_pem {
+        Some(pem) => builder.with_root_certificates(authorities(pem)?),
+        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(SystemRoots::new(provider))),
+    };
+    let mut config = match &tls.identity_pem {
+        Some(pem) => {
+            let (certificates, key) = identity(pem)?;
+            let made = builder.with_client_auth_cert(certificates, key);
+            made.map_err(|error| ClientError::Identity(error.to_string()))?
         }
-        builder = builder.tls_certs_only(roots);
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn authorities(pem: &[u8]) -> Result<RootCertStore, ClientError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| ClientError::Ca(error.to_string()))?;
+        roots.add(certificate).map_err(|error| ClientError::Ca(error.to_string()))?;
     }
-    if let Some(pem) = &tls.identity_pem {
-        let identity =
-            Identity::from_pem(pem.expose().as_bytes()).map_err(|error| ClientError::Identity(reason(error)))?;
-        builder = builder.identity(identity);
+    if roots.is_empty() {
+        return Err(ClientError::Ca("there is no PEM block of a certificate in it".into()));
     }
-    Ok(builder)
+    Ok(roots)
+}
+
+/// The certificate, those that lead from it to its authority, and its key.
+fn identity(pem: &Secret) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), ClientError> {
+    let pem = pem.expose().as_bytes();
+    let unusable = |what: &str| ClientError::Identity(format!("there is no {what} in PEM"));
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = certificates.ok().filter(|all| !all.is_empty()).ok_or_else(|| unusable("certificate"))?;
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| unusable("private key"))?;
+    Ok((certificates, key))
 }
 
 #[cfg(test)]
@@ -143,5 +169,19 @@ mod tests {
         let tls = Tls { ca_pem: None, identity_pem: Some(Secret::new("hunter2".into())) };
         let text = refusal(&HttpClient { tls, ..HttpClient::default() });
         assert!(text.starts_with("the client's certificate and key cannot be used") && !text.contains("hunter2"));
+
+        let [pem, key, other] = ["first.pem", "first.key", "second.key"].map(|name| {
+            std::fs::read_to_string(format!("{}/tests/it/tls/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+        });
+        let with = |key: &str| {
+            let tls = Tls { ca_pem: None, identity_pem: Some(Secret::new(format!("{pem}{key}"))) };
+            client(&HttpClient { tls, ..HttpClient::default() }).map_err(|error| error.to_string())
+        };
+        assert!(with(&key).is_ok());
+        assert_eq!(
+            with("").unwrap_err(),
+            "the client's certificate and key cannot be used: there is no private key in PEM"
+        );
+        assert!(with(&other).unwrap_err().starts_with("the client's certificate and key cannot be used"));
     }
 }

@@ -44,8 +44,13 @@ async fn code(request: reqwest::RequestBuilder) -> u16 {
 
 /// Exit code and output of `slowburn status`.
 async fn status(daemon: &Daemon, args: &[&str]) -> (Option<i32>, String) {
+    status_with(daemon, args, &[]).await
+}
+
+async fn status_with(daemon: &Daemon, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_slowburn"));
     command.args(["status", "--url", &daemon.base]).args(args).current_dir(daemon.path("")).env("NO_COLOR", "1");
+    command.envs(env.iter().copied());
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
@@ -150,6 +155,12 @@ async fn tls_is_spoken_and_its_files_are_read_again() {
     assert!(plain().get(format!("http://{address}/-/healthy")).send().await.is_err());
     std::fs::write(daemon.path("ca.pem"), pem("first.pem")).unwrap();
     assert_eq!(status(&daemon, &["--ca-file", "ca.pem"]).await.0, Some(0));
+    // Where no file names others, the system's authorities are asked, and there may be none.
+    let by_system =
+        async |file: &str| status_with(&daemon, &[], &[("SSL_CERT_FILE", file), ("SSL_CERT_DIR", "none")]).await;
+    assert_eq!(by_system("ca.pem").await.0, Some(0));
+    let (refused, said) = by_system("no-such.pem").await;
+    assert!(refused == Some(2) && said.contains("No CA certificates were loaded from the system"), "{said}");
 
     // A pair that does not fit changes nothing.
     std::fs::write(daemon.path("tls.key"), pem("second.key")).unwrap();
