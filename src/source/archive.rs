@@ -19,7 +19,7 @@ use super::needed::needed;
 use super::plan::Plan;
 use super::sampler::{Grid, Lookback, Run, Sampler};
 use super::series::{Bounded, Warnings};
-use super::xor::{self, Encoder};
+use super::xor::{self, Encoder, Samples};
 
 use self::tsdb::Segments;
 
@@ -64,6 +64,13 @@ struct Keeper {
     chunks: Vec<Vec<u8>>,
     /// What the latter take.
     bytes: usize,
+}
+
+/// For one chunk after the other.
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    samples: Samples,
 }
 
 /// One bucket's samples, packed into chunks as they come.
@@ -194,7 +201,7 @@ impl Archive {
 
     fn buckets(&self, request: usize, grid: Grid, detail: Detail) -> Result<Part, Break> {
         let mut series: Bounded<&Labels, Vec<Column>> = Bounded::new(MAX_SERIES);
-        let mut buffer = Vec::new();
+        let mut buffer = Buffer::default();
         for (labels, all) in &self.series[request] {
             let wanted = (detail == Detail::Counts).then(|| self.wanted(request, labels, all));
             for stored in all {
@@ -216,38 +223,34 @@ impl Archive {
         filled.map_err(|error| Break { unix_ms: grid.from.unix_ms(), error })
     }
 
-    fn sample(&self, stored: &Stored, grid: Grid, buffer: &mut Vec<u8>) -> Result<Run, Break> {
+    fn sample(&self, stored: &Stored, grid: Grid, buffer: &mut Buffer) -> Result<Run, Break> {
         let lookback = Lookback::default();
         let (from_ms, to_ms) = ((grid.from - lookback.length).unix_ms(), grid.last().unix_ms());
         let mut sampler = Sampler::new(grid, lookback);
-        let at = |place: &Place| {
-            let unix_ms = place.from_ms;
-            move |error| Break { unix_ms, error }
-        };
         let deleted = |at: i64| stored.deleted.iter().any(|(from, to)| *from <= at && at <= *to);
+        let Buffer { bytes, samples } = buffer;
         let mut places =
             stored.places.iter().filter(|place| place.to_ms >= from_ms && place.from_ms <= to_ms).peekable();
         while let Some(place) = places.next() {
+            let decode = |place: &Place, bytes: &mut Vec<u8>, samples: &mut Samples| {
+                let broken = |error| Break { unix_ms: place.from_ms, error };
+                self.keeper.decode(place, bytes, samples).map_err(broken)
+            };
+            samples.clear();
+            decode(place, bytes, samples)?;
             let mut end_ms = place.to_ms;
-            if places.peek().is_none_or(|next| next.from_ms > end_ms) {
-                let push = |at, value| {
-                    if stored.deleted.is_empty() || !deleted(at) {
-                        sampler.push(at, value)
-                    }
-                };
-                self.keeper.decode(place, buffer, push).map_err(at(place))?;
+            if stored.deleted.is_empty() && places.peek().is_none_or(|next| next.from_ms > end_ms) {
+                sampler.push_all(samples);
                 continue;
             }
             // Blocks that overlap hold samples that belong between one another.
-            let mut samples = Vec::new();
-            self.keeper.decode(place, buffer, |unix_ms, value| samples.push((unix_ms, value))).map_err(at(place))?;
             while let Some(next) = places.next_if(|next| next.from_ms <= end_ms) {
                 end_ms = end_ms.max(next.to_ms);
-                let push = |unix_ms, value| samples.push((unix_ms, value));
-                self.keeper.decode(next, buffer, push).map_err(at(next))?;
+                decode(next, bytes, samples)?;
             }
-            samples.sort_by_key(|(at, _)| *at);
-            samples.iter().filter(|(at, _)| !deleted(*at)).for_each(|(at, value)| sampler.push(*at, *value));
+            let mut sorted: Vec<(i64, f64)> = samples.iter().filter(|(at, _)| !deleted(*at)).collect();
+            sorted.sort_by_key(|(at, _)| *at);
+            sorted.into_iter().for_each(|(at, value)| sampler.push(at, value));
         }
         Ok(sampler.finish())
     }
@@ -278,14 +281,15 @@ impl Keeper {
         (self.chunks.len() as u64 - 1) | IN_MEMORY
     }
 
-    fn decode(&self, place: &Place, buffer: &mut Vec<u8>, each: impl FnMut(i64, f64)) -> Result<(), SourceError> {
+    /// Adds a chunk's samples; `bytes` is for those of a file.
+    fn decode(&self, place: &Place, bytes: &mut Vec<u8>, samples: &mut Samples) -> Result<(), SourceError> {
         if place.at & IN_MEMORY != 0 {
             // It was written here.
-            return xor::decode(&self.chunks[(place.at ^ IN_MEMORY) as usize], each)
+            return xor::decode(&self.chunks[(place.at ^ IN_MEMORY) as usize], samples)
                 .map_err(|_| SourceError::decoder());
         }
-        self.files.read(place.at, buffer)?;
-        xor::decode(buffer, each).map_err(|broken| self.files.broken(place.at, &broken.to_string()))
+        self.files.read(place.at, bytes)?;
+        xor::decode(bytes, samples).map_err(|broken| self.files.broken(place.at, &broken.to_string()))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::engine::histogram::Labels;
 
 use super::error::SourceError;
 use super::sampler::{Grid, Lookback, Run, Sampler};
-use super::xor;
+use super::xor::{self, Samples};
 
 /// The encoding of chunks that hold floats; the others hold native histograms.
 pub(super) const XOR: i32 = 1;
@@ -84,6 +84,8 @@ pub(super) struct Collector {
     room: usize,
     open: Option<(i64, Vec<Label>, Sampler)>,
     seen: BTreeSet<Vec<(String, String)>>,
+    /// Of one chunk.
+    samples: Samples,
     answer: Answer,
 }
 
@@ -101,7 +103,8 @@ pub(super) enum Refused {
 impl Collector {
     /// `room` is how many counts may be kept.
     pub fn new(grid: Grid, lookback: Lookback, room: usize) -> Self {
-        Self { grid, lookback, room, open: None, seen: BTreeSet::new(), answer: Answer::default() }
+        let (seen, samples) = (BTreeSet::new(), Samples::default());
+        Self { grid, lookback, room, open: None, seen, samples, answer: Answer::default() }
     }
 
     pub fn take(&mut self, message: ChunkedReadResponse) -> Result<(), Refused> {
@@ -120,7 +123,9 @@ impl Collector {
                     self.answer.native = true;
                     continue;
                 }
-                xor::decode(&chunk.data, |unix_ms, value| sampler.push(unix_ms, value)).map_err(Refused::Broken)?;
+                self.samples.clear();
+                xor::decode(&chunk.data, &mut self.samples).map_err(Refused::Broken)?;
+                sampler.push_all(&self.samples);
             }
         }
         Ok(())

@@ -94,7 +94,17 @@ fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
     }
     let width = columns.len();
     let cells: Vec<&[f64]> = columns.iter().map(|column| &column.run.cells().1[..length]).collect();
+    let bounds = columns.iter().map(|column| column.bound).collect();
     let mut counts = vec![f64::NAN; width * slots];
+    if cells.iter().all(|cells| are_counts(cells)) {
+        for (column, cells) in cells.iter().enumerate() {
+            for (row, count) in counts[first * width..].chunks_exact_mut(width).zip(*cells) {
+                let below = if column == 0 { 0.0 } else { row[column - 1] };
+                row[column] = if *count < below { below } else { *count };
+            }
+        }
+        return Some(Layout { bounds, counts });
+    }
     for (slot, row) in counts[first * width..].chunks_exact_mut(width).take(length).enumerate() {
         if cells[0][slot].to_bits() == STALE_BITS {
             if cells.iter().any(|cells| cells[slot].to_bits() != STALE_BITS) {
@@ -112,7 +122,12 @@ fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
             *cell = below;
         }
     }
-    Some(Layout { bounds: columns.iter().map(|column| column.bound).collect(), counts })
+    Some(Layout { bounds, counts })
+}
+
+fn are_counts(cells: &[f64]) -> bool {
+    // Without a way out in the middle, it takes several at once.
+    cells.iter().fold(true, |all, count| all & (*count >= 0.0) & (*count < f64::INFINITY))
 }
 
 /// Distinct bounds, ascending, and the slot-major cells under them.

@@ -13,7 +13,7 @@
 use crate::engine::counter::LOOKBACK;
 use crate::engine::time::{Duration, Timestamp};
 
-use super::xor::STALE_BITS;
+use super::xor::{STALE_BITS, Samples};
 
 const ABSENT: f64 = f64::from_bits(STALE_BITS);
 
@@ -93,6 +93,12 @@ impl Run {
         true
     }
 
+    /// Values of slots that follow one another; the first comes right behind those that are there.
+    fn extend(&mut self, slot: u32, values: &[f64]) {
+        debug_assert_eq!(slot as usize, self.first as usize + self.values.len());
+        self.values.extend_from_slice(values);
+    }
+
     /// The slots that have a value, with their values, ascending.
     pub fn points(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
         let slots = (self.first..).zip(self.values.iter().copied());
@@ -112,6 +118,12 @@ impl Run {
     pub fn len(&self) -> usize {
         self.values.len()
     }
+}
+
+/// Whether they are all so far apart.
+fn is_regular(unix_ms: &[i64], apart_ms: i64) -> bool {
+    // Without a way out in the middle, it takes several at once.
+    unix_ms.windows(2).fold(0, |odd, pair| odd | (pair[1].wrapping_sub(pair[0]) ^ apart_ms)) == 0
 }
 
 impl FromIterator<(u32, f64)> for Run {
@@ -149,6 +161,40 @@ impl Sampler {
         (self.newest_ms, self.newest) = (unix_ms, value);
     }
 
+    /// As pushing one after the other. Where one falls into each slot, which is how most are scraped, they are copied.
+    pub fn push_all(&mut self, samples: &Samples) {
+        let (unix_ms, values) = (&samples.unix_ms[..], &samples.values[..]);
+        let step_ms = self.grid.step.ms();
+        let mut one_a_slot = is_regular(unix_ms, step_ms) && !values.iter().any(|value| value.to_bits() == STALE_BITS);
+        let mut at = 0;
+        while at < unix_ms.len() {
+            self.push(unix_ms[at], values[at]);
+            at += 1;
+            let age_ms = self.slot_ms - self.newest_ms;
+            if one_a_slot
+                && self.newest_ms == unix_ms[at - 1]
+                && (0..step_ms.min(self.lookback_ms + 1)).contains(&age_ms)
+            {
+                at += self.copy(&unix_ms[at..], &values[at..]);
+                one_a_slot = false;
+            }
+        }
+    }
+
+    /// The newest sample, which belongs to the next slot, and those after it, each of which belongs to the one after
+    /// that: all but the last, for its slot is still open. Returns how many were taken.
+    fn copy(&mut self, unix_ms: &[i64], values: &[f64]) -> usize {
+        let left = self.grid.slots - self.slot as usize;
+        let taken = unix_ms.len().min(left);
+        let Some(last) = taken.checked_sub(1) else { return 0 };
+        self.close_slot();
+        self.run.extend(self.slot, &values[..last]);
+        self.slot += last as u32;
+        self.slot_ms += self.grid.step.ms() * last as i64;
+        (self.newest_ms, self.newest) = (unix_ms[last], values[last]);
+        taken
+    }
+
     pub fn finish(mut self) -> Run {
         while (self.slot as usize) < self.grid.slots && self.slot_ms - self.newest_ms <= self.lookback_ms {
             self.close_slot();
@@ -169,6 +215,8 @@ impl Sampler {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -193,6 +241,46 @@ mod tests {
         check(false, &[(-200, 1.0), (900, 2.0)], &[0, 1]);
         // What comes twice counts once.
         check(false, &[(60, 1.0), (60, stale), (30, stale)], &[1, 2, 3, 4, 5]);
+    }
+
+    /// Some chunks' samples: mostly regular, from before the grid to behind it, with repeats and markers.
+    fn any_chunks() -> impl Strategy<Value = Vec<Samples>> {
+        let apart = prop_oneof![6 => Just(60_000i64), 1 => Just(30_000), 1 => -90_000..400_000i64];
+        let value = prop_oneof![12 => (0..9u32).prop_map(f64::from), 1 => Just(ABSENT), 1 => Just(f64::NAN)];
+        let odd = prop::collection::vec((apart, value), 0..8);
+        let regular = (0..9u32, 1..12usize).prop_map(|(value, many)| vec![(60_000, f64::from(value)); many]);
+        let chunk = prop_oneof![3 => regular, 2 => odd];
+        (-400_000..400_000i64, prop::collection::vec(chunk, 0..5)).prop_map(|(start, chunks)| {
+            let mut at = start;
+            let mut samples = |chunk: Vec<(i64, f64)>| {
+                let times = chunk.iter().map(|(apart, _)| {
+                    at += apart;
+                    at
+                });
+                Samples { unix_ms: times.collect(), values: chunk.iter().map(|(_, value)| *value).collect() }
+            };
+            chunks.into_iter().map(&mut samples).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn all_at_once_is_one_after_the_other(
+            chunks in any_chunks(),
+            slots in 0..14usize,
+            lookback_ms in prop::sample::select(vec![0, 1, 29_999, 60_000, 300_000]),
+            closed: bool,
+        ) {
+            let grid = Grid { from: Timestamp::from_unix_s(0), step: Duration::from_secs(60), slots };
+            let lookback = Lookback { length: Duration::from_ms(lookback_ms), closed };
+            let (mut together, mut singly) = (Sampler::new(grid, lookback), Sampler::new(grid, lookback));
+            for chunk in &chunks {
+                together.push_all(chunk);
+                chunk.iter().for_each(|(at, value)| singly.push(at, value));
+            }
+            let bits = |run: Run| (run.first, run.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+            prop_assert_eq!(bits(together.finish()), bits(singly.finish()));
+        }
     }
 
     #[test]

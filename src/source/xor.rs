@@ -26,15 +26,46 @@ pub struct Broken {
     pub promised: u16,
 }
 
-/// Hands each sample's time (milliseconds since the epoch) and value to `each`, in the order of the chunk.
-pub fn decode(chunk: &[u8], mut each: impl FnMut(i64, f64)) -> Result<(), Broken> {
+/// Samples in the order they came in.
+#[derive(Debug, Default)]
+pub struct Samples {
+    /// Milliseconds since the epoch.
+    pub unix_ms: Vec<i64>,
+    /// As many.
+    pub values: Vec<f64>,
+}
+
+impl Samples {
+    pub fn clear(&mut self) {
+        self.unix_ms.clear();
+        self.values.clear();
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (i64, f64)> {
+        self.unix_ms.iter().copied().zip(self.values.iter().copied())
+    }
+}
+
+/// Adds a chunk's samples; those before the place where it is broken are added too.
+pub fn decode(chunk: &[u8], samples: &mut Samples) -> Result<(), Broken> {
     let Some((promised, bits)) = chunk.split_first_chunk() else { return Err(Broken { read: 0, promised: 0 }) };
     let promised = u16::from_be_bytes(*promised);
+    let (begin, end) = (samples.values.len(), samples.values.len() + usize::from(promised));
+    samples.unix_ms.resize(end, 0);
+    samples.values.resize(end, 0.0);
+    let (unix_ms, values) = (&mut samples.unix_ms[begin..], &mut samples.values[begin..]);
     let mut decoder = Decoder { bits: Bits { bytes: bits, at: 0 }, ..Decoder::default() };
-    for read in 0..promised {
-        match decoder.next(read) {
-            Some((unix_ms, value)) => each(unix_ms, value),
-            None => return Err(Broken { read, promised }),
+    let mut read = 0;
+    while read < unix_ms.len() {
+        let Some((at, value)) = decoder.next(read) else {
+            samples.unix_ms.truncate(begin + read);
+            samples.values.truncate(begin + read);
+            return Err(Broken { read: read as u16, promised });
+        };
+        (unix_ms[read], values[read]) = (at, value);
+        read += 1;
+        if read > 1 {
+            read += decoder.on_time(&mut unix_ms[read..], &mut values[read..]);
         }
     }
     Ok(())
@@ -52,8 +83,7 @@ struct Decoder<'a> {
 
 impl Decoder<'_> {
     /// The sample that follows `read` others.
-    #[inline(always)]
-    fn next(&mut self, read: u16) -> Option<(i64, f64)> {
+    fn next(&mut self, read: usize) -> Option<(i64, f64)> {
         match read {
             0 => {
                 self.unix_ms = zigzag(self.bits.varint()?);
@@ -61,7 +91,6 @@ impl Decoder<'_> {
                 return Some((self.unix_ms, f64::from_bits(self.value)));
             }
             1 => self.delta_ms = self.bits.varint()? as i64,
-            _ if self.regular() => return Some((self.unix_ms, f64::from_bits(self.value))),
             _ => self.delta_ms = self.delta_ms.wrapping_add(self.delta_of_delta()?),
         }
         self.unix_ms = self.unix_ms.wrapping_add(self.delta_ms);
@@ -69,30 +98,44 @@ impl Decoder<'_> {
         Some((self.unix_ms, f64::from_bits(self.value)))
     }
 
-    /// Reads, in one look at the bits, a sample that comes when it is due and whose value is the one before or differs
-    /// from it in the same bits as that one did: nearly every sample. Returns whether it was one; if not, nothing was
-    /// read.
-    #[inline(always)]
-    fn regular(&mut self) -> bool {
-        let next = self.bits.peek();
-        let significant = 64 - self.leading - self.trailing;
-        let (changed, width) = match next >> 61 {
-            0b000 | 0b001 => (0, 2),
-            0b010 if (1..=PEEKED - 3).contains(&significant) => {
-                (next << 3 >> (64 - significant) << self.trailing, 3 + significant)
+    /// Reads samples as long as they come when they are due and one look at eight bytes shows all of each: nearly every
+    /// sample is such a one. Returns how many it read; what stopped it is still to be read.
+    fn on_time(&mut self, unix_ms: &mut [i64], values: &mut [f64]) -> usize {
+        let Self { bits: Bits { bytes, at }, unix_ms: mut now_ms, delta_ms, mut value, mut leading, mut trailing } =
+            *self;
+        let mut at = at;
+        let mut significant = 64 - leading - trailing;
+        let mut read = 0;
+        for (unix_ms, to) in unix_ms.iter_mut().zip(values) {
+            let eight = bytes.get(at / 8..).and_then(|bytes| bytes.first_chunk());
+            let Some(next) = eight.map(|eight| u64::from_be_bytes(*eight) << (at % 8)) else { break };
+            match next >> 61 {
+                0b000 | 0b001 => at += 2,
+                // In the bits in which the one before differed.
+                0b010 if (1..=PEEKED - 3).contains(&significant) => {
+                    value ^= next << 3 >> (64 - significant) << trailing;
+                    at += 3 + significant as usize;
+                }
+                0b011 => {
+                    let (zeros, width) = ((next >> 56) as u32 & 31, (next >> 50) as u32 & 63);
+                    if !(1..=PEEKED - 14).contains(&width) || zeros + width > 64 {
+                        break;
+                    }
+                    (leading, significant, trailing) = (zeros, width, 64 - zeros - width);
+                    value ^= next << 14 >> (64 - width) << trailing;
+                    at += 14 + width as usize;
+                }
+                _ => break,
             }
-            _ => return false,
-        };
-        if !self.bits.has(width) {
-            return false;
+            now_ms = now_ms.wrapping_add(delta_ms);
+            (*unix_ms, *to) = (now_ms, f64::from_bits(value));
+            read += 1;
         }
-        self.bits.at += width as usize;
-        self.unix_ms = self.unix_ms.wrapping_add(self.delta_ms);
-        self.value ^= changed;
-        true
+        (self.bits.at, self.unix_ms, self.value) = (at, now_ms, value);
+        (self.leading, self.trailing) = (leading, trailing);
+        read
     }
 
-    #[inline(always)]
     fn delta_of_delta(&mut self) -> Option<i64> {
         // Scrapes are regular: nearly always one zero bit.
         let width = match self.bits.peek().leading_ones() {
@@ -111,7 +154,6 @@ impl Decoder<'_> {
         Some(if bits > 1 << (width - 1) { bits - (1 << width) } else { bits })
     }
 
-    #[inline(always)]
     fn changed_bits(&mut self) -> Option<u64> {
         let next = self.bits.peek();
         if next >> 63 == 0 {
@@ -159,12 +201,6 @@ impl Bits<'_> {
             }
         };
         next << bit
-    }
-
-    /// Whether there are so many more.
-    #[inline(always)]
-    fn has(&self, bits: u32) -> bool {
-        self.at + bits as usize <= self.bytes.len() * 8
     }
 
     #[inline(always)]
@@ -217,9 +253,10 @@ pub(super) mod tests {
     }
 
     fn read(chunk: &[u8]) -> (Vec<(i64, u64)>, Result<(), Broken>) {
-        let mut samples = Vec::new();
-        let result = decode(chunk, |unix_ms, value| samples.push((unix_ms, value.to_bits())));
-        (samples, result)
+        // They are added to those of other chunks.
+        let mut samples = Samples { unix_ms: vec![7], values: vec![7.0] };
+        let result = decode(chunk, &mut samples);
+        (samples.iter().skip(1).map(|(unix_ms, value)| (unix_ms, value.to_bits())).collect(), result)
     }
 
     fn any_samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
