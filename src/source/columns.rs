@@ -125,9 +125,12 @@ fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
     Some(Layout { bounds, counts })
 }
 
+/// Whether all are counts, none of them `-0.0`: without sign, and with an exponent that is not all ones.
 fn are_counts(cells: &[f64]) -> bool {
-    // Without a way out in the middle, it takes several at once.
-    cells.iter().fold(true, |all, count| all & (*count >= 0.0) & (*count < f64::INFINITY))
+    const SIGN: u64 = 1 << 63;
+    // All ones carry into the sign. Without a way out in the middle, it takes several at once.
+    let carried = |count: &f64| count.to_bits() | count.to_bits().wrapping_add(1 << 52);
+    cells.iter().fold(0, |carry, count| carry | carried(count)) & SIGN == 0
 }
 
 /// Distinct bounds, ascending, and the slot-major cells under them.

@@ -19,7 +19,7 @@ use crate::source::series::Bounded;
 use super::answer::{self, Key, MatrixRow, Notes, Shape};
 use super::remote::{as_queries_name_them, is_missing};
 use super::survey::Survey;
-use super::{Prometheus, seconds};
+use super::{Prometheus, QUERIES_AT_ONCE, seconds};
 
 /// The most slots one slice may have that a range query answers.
 pub const MAX_SLOTS: usize = 11_000;
@@ -83,11 +83,12 @@ impl Prometheus {
         to: Timestamp,
         deadline: Deadline,
     ) -> Result<Surveys, SourceError> {
-        let mut surveys = Vec::new();
-        for index in 0..self.plan.requests.len() {
-            surveys.push(Arc::new(self.survey(index, from, to, deadline).await?));
-        }
-        Ok(surveys)
+        let survey = |index| {
+            let prometheus = self.clone();
+            async move { prometheus.survey(index, from, to, deadline).await.map(Arc::new) }
+        };
+        let surveys = gather((0..self.plan.requests.len()).map(survey).collect(), QUERIES_AT_ONCE).await;
+        surveys.into_iter().map(|survey| survey.unwrap_or_else(|| Err(SourceError::decoder()))).collect()
     }
 
     /// How many buckets a slice of this range would bring, for [`slots_per_slice`].

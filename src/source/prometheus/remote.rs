@@ -141,11 +141,9 @@ impl Prometheus {
             version: String,
         }
         let known = Lookback::default();
-        let length = match self.status::<Flags>("flags", deadline).await? {
-            Some(flags) => duration(&flags.lookback_delta).unwrap_or(known.length),
-            None => known.length,
-        };
-        let build = self.status::<Build>("buildinfo", deadline).await?;
+        let (flags, build) =
+            tokio::try_join!(self.status::<Flags>("flags", deadline), self.status::<Build>("buildinfo", deadline))?;
+        let length = flags.and_then(|flags| duration(&flags.lookback_delta).ok()).unwrap_or(known.length);
         Ok(Lookback { length, closed: build.is_some_and(|build| looks_back_closed(&build.version)) })
     }
 }

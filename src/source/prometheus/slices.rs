@@ -110,7 +110,10 @@ impl Slices {
         }
         // Once for all slices: where bounds come or go, the slices that it concerns show it.
         let deadline = Deadline::after(self.deadline);
-        let surveys = self.prometheus.surveys(self.next, self.to, deadline).await?;
+        let surveys = self.prometheus.surveys(self.next, self.to, deadline);
+        // Every slice needs what the server says of itself; where it does not answer, the first slice meets that.
+        let (surveys, _) = tokio::join!(surveys, self.prometheus.external_labels(deadline));
+        let surveys = surveys?;
         self.prometheus.refuse_native(&surveys, self.to, deadline).await?;
         let columns = columns(&surveys, self.detail).max(1);
         let fit = |bytes: usize| bytes / size_of::<f64>() / columns;
