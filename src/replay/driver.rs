@@ -217,6 +217,14 @@ impl Recorder {
         Self { engine, log }
     }
 
+    /// Goes on from here with other rules, and nothing decided yet: what a recorder for `spec` that took the same slices
+    /// would be, as long as they are before the range. `None` if the windows do not serve `spec`.
+    pub fn with(&self, spec: Arc<Spec>) -> Option<Self> {
+        let mut other = Self::new(spec.clone(), self.log.from, Detail::Buckets);
+        other.engine = self.engine.clone();
+        other.engine.reload(spec).then_some(other)
+    }
+
     /// Notes what these incidents cost until somebody is told.
     pub fn knowing(mut self, known: &[Known]) -> Self {
         self.log.ledger = Ledger::new(known);

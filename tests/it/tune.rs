@@ -140,6 +140,30 @@ fn the_part_held_back_goes_on_where_the_other_ends() {
 }
 
 #[test]
+fn windows_that_are_filled_once_serve_every_candidate() {
+    let (plan, spec) = (plan(), bad_rules());
+    let series = plan.series();
+    // Hours that are not a whole number of slices, so that one of them is about both.
+    let (half_a_day, interval) = (Duration::from_hours(12), Duration::from_secs(30));
+    let from = |number: i64| plan.from + Duration::from_hours(12 * number);
+    let slices = (0..18).map(|number| replay::part(&plan, &series, from(number), half_a_day, interval));
+    let store = Store::of(slices, plan.from + Duration::from_hours(40), Detail::Counts);
+    let space = space(&spec, &tiny());
+    let warm = store.warm(Arc::clone(&spec));
+    let document = |document: Option<slowburn::replay::Document>| {
+        let mut json = Vec::new();
+        document.expect("nothing stops it").write_json(&mut json).expect("memory takes all");
+        String::from_utf8(json).expect("JSON is UTF-8")
+    };
+    for candidate in space.all().iter().step_by(5) {
+        let spec = Arc::new(space.apply(&spec, candidate));
+        let cold = document(store.replay(Arc::clone(&spec), store.to, |_| true));
+        assert_eq!(document(store.replay_warm(&warm, spec, store.to, |_| true)), cold, "{candidate:?}");
+        assert!(cold.contains("\"fired_at\""), "{cold}");
+    }
+}
+
+#[test]
 fn what_is_stopped_shows_what_it_has() {
     let (plan, spec) = (plan(), bad_rules());
     let (store, known, space) = (store(&plan), known(&plan), space(&spec, &tiny()));

@@ -139,7 +139,8 @@ pub fn tune(
     mut progress: impl FnMut(Step),
 ) -> Tuning {
     let split = Split::new(known, store.from, store.to, spec.interval);
-    let runs = Runs { store, spec, space, known, split: &split };
+    let warm = store.warm(Arc::new(spec.clone()));
+    let runs = Runs { store, warm, spec, space, known, split: &split };
     let max_pages_a_week = options.max_pages_a_week.unwrap_or_else(|| {
         let present = runs.searched(&space.present(), |_| true).unwrap_or_default();
         let weeks = split.searched_weeks();
@@ -218,6 +219,8 @@ impl Tuning {
 /// What candidates are run over.
 struct Runs<'a> {
     store: &'a Store,
+    /// At the end of what fills windows, which no burn-rate rule changes.
+    warm: Recorder,
     spec: &'a Spec,
     space: &'a Space,
     known: &'a [Known],
@@ -226,7 +229,7 @@ struct Runs<'a> {
 
 impl Runs<'_> {
     fn replay(&self, candidate: &Candidate, until: Timestamp, go_on: impl Fn(&Recorder) -> bool) -> Option<Document> {
-        self.store.replay(Arc::new(self.space.apply(self.spec, candidate)), until, go_on)
+        self.store.replay_warm(&self.warm, Arc::new(self.space.apply(self.spec, candidate)), until, go_on)
     }
 
     /// How a candidate fares on the part that may be searched on; nothing later is looked at.

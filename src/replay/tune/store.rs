@@ -144,13 +144,50 @@ impl Store {
         bytes
     }
 
+    /// Takes the engine through the history that only fills windows, for [`Self::replay_warm`].
+    pub fn warm(&self, spec: Arc<Spec>) -> Recorder {
+        let mut recorder = Recorder::new(spec, self.from, self.detail);
+        self.slices[..self.warming()].iter().for_each(|slice| recorder.take(&slice.unpacked(self.from)));
+        recorder
+    }
+
+    /// How many slices end before anything is evaluated.
+    fn warming(&self) -> usize {
+        let last = |slice: &Packed| slice.from + slice.step.times(slice.slots as f64 - 1.0);
+        self.slices.iter().take_while(|slice| last(slice) < self.from).count()
+    }
+
+    /// As [`Self::replay`], without going through what fills windows once more where `warm`, which may be of other
+    /// rules, went through it.
+    pub fn replay_warm(
+        &self,
+        warm: &Recorder,
+        spec: Arc<Spec>,
+        until: Timestamp,
+        go_on: impl Fn(&Recorder) -> bool,
+    ) -> Option<Document> {
+        match warm.with(spec.clone()) {
+            Some(recorder) => self.record(recorder, &self.slices[self.warming()..], until, go_on),
+            None => self.replay(spec, until, go_on),
+        }
+    }
+
     /// What `spec` decides up to `until`, that slot included; `None` if `go_on` says `false` of what was decided by the
     /// end of a slice, the last one included.
     ///
-    /// The windows and all that stands at any time come from the history before, as the engine goes through it once.
+    /// The windows and all that stands at any time come from the history before.
     pub fn replay(&self, spec: Arc<Spec>, until: Timestamp, go_on: impl Fn(&Recorder) -> bool) -> Option<Document> {
-        let mut recorder = Recorder::new(spec, self.from, self.detail);
-        for slice in self.slices.iter().take_while(|slice| slice.from <= until) {
+        self.record(Recorder::new(spec, self.from, self.detail), &self.slices, until, go_on)
+    }
+
+    fn record(
+        &self,
+        mut recorder: Recorder,
+        slices: &[Packed],
+        until: Timestamp,
+        go_on: impl Fn(&Recorder) -> bool,
+    ) -> Option<Document> {
+        for slice in slices.iter().take_while(|slice| slice.from <= until) {
             recorder.take(&slice.unpacked(until));
             if !go_on(&recorder) {
                 return None;
