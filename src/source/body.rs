@@ -1,5 +1,6 @@
 //! Sending a request and reading its answer: never more of it than allowed, and every failure with its type.
 
+use prost::bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{RequestBuilder, Response, Url};
 
@@ -18,14 +19,19 @@ pub(super) struct Answer {
     pub body: Vec<u8>,
 }
 
-/// An answer that is read line by line.
-pub(super) struct Lines {
+/// A success that is read as it comes.
+pub(super) struct Pieces {
     response: Response,
-    /// The beginning of a line.
-    rest: Vec<u8>,
     /// How much more may come.
     left_bytes: usize,
     max_bytes: usize,
+}
+
+/// The same, line by line.
+pub(super) struct Lines {
+    pieces: Pieces,
+    /// The beginning of a line.
+    rest: Vec<u8>,
 }
 
 /// Sends and reads. `max_bytes` counts decompressed bytes. Knows no deadline: the caller wraps it in one.
@@ -34,29 +40,51 @@ pub(super) async fn fetch(request: RequestBuilder, max_bytes: usize) -> Result<A
 }
 
 /// The same, but a success is read as it comes; anything else is the error's answer.
-pub(super) async fn lines(request: RequestBuilder, max_bytes: usize) -> Result<Result<Lines, Answer>, SourceError> {
+pub(super) async fn pieces(request: RequestBuilder, max_bytes: usize) -> Result<Result<Pieces, Answer>, SourceError> {
     let response = send(request).await?;
     if !response.status().is_success() {
         return whole(response, max_bytes).await.map(Err);
     }
-    Ok(Ok(Lines { response, rest: Vec::new(), left_bytes: max_bytes, max_bytes }))
+    if response.content_length().is_some_and(|announced| announced > max_bytes as u64) {
+        return Err(SourceError::TooLarge { limit_bytes: max_bytes });
+    }
+    Ok(Ok(Pieces { response, left_bytes: max_bytes, max_bytes }))
+}
+
+pub(super) async fn lines(request: RequestBuilder, max_bytes: usize) -> Result<Result<Lines, Answer>, SourceError> {
+    let pieces = pieces(request, max_bytes).await?;
+    Ok(pieces.map(|pieces| Lines { pieces, rest: Vec::new() }))
+}
+
+impl Pieces {
+    pub fn content_type(&self) -> &str {
+        content_type(&self.response)
+    }
+
+    /// What comes next, decompressed; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        let piece = self.response.chunk().await;
+        let Some(piece) = piece.map_err(|error| SourceError::Truncated(crate::http::reason(error)))? else {
+            return Ok(None);
+        };
+        let too_large = SourceError::TooLarge { limit_bytes: self.max_bytes };
+        self.left_bytes = self.left_bytes.checked_sub(piece.len()).ok_or(too_large)?;
+        Ok(Some(piece))
+    }
 }
 
 impl Lines {
     /// Some lines, each with its end; `None` after the last. An answer that ends inside a line is cut off.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
         loop {
-            let chunk = self.response.chunk().await;
-            let Some(chunk) = chunk.map_err(|error| SourceError::Truncated(crate::http::reason(error)))? else {
+            let Some(piece) = self.pieces.next().await? else {
                 return match self.rest.last() {
                     None => Ok(None),
                     Some(b'\n') => Ok(Some(std::mem::take(&mut self.rest))),
                     Some(_) => Err(SourceError::Truncated("it ends inside a line".into())),
                 };
             };
-            let too_large = SourceError::TooLarge { limit_bytes: self.max_bytes };
-            self.left_bytes = self.left_bytes.checked_sub(chunk.len()).ok_or(too_large)?;
-            self.rest.extend_from_slice(&chunk);
+            self.rest.extend_from_slice(&piece);
             // Many lines at once cost fewer turns.
             if self.rest.len() >= LINES_BYTES
                 && let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n')
@@ -79,13 +107,17 @@ async fn send(request: RequestBuilder) -> Result<Response, SourceError> {
 
 async fn whole(response: Response, max_bytes: usize) -> Result<Answer, SourceError> {
     let status = response.status();
-    let header = response.headers().get(CONTENT_TYPE);
-    let content_type = header.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let content_type = content_type(&response).to_owned();
     let body = match status.is_success() {
         true => read(response, max_bytes).await?,
         false => read_start(response, ERROR_BODY_BYTES.min(max_bytes)).await,
     };
     Ok(Answer { status: status.as_u16(), content_type, body })
+}
+
+fn content_type(response: &Response) -> &str {
+    let header = response.headers().get(CONTENT_TYPE);
+    header.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 async fn read(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, SourceError> {

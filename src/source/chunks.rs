@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use prost::Message;
-use prost::bytes::{Buf, Bytes};
+use prost::bytes::{Buf, Bytes, BytesMut};
 
 use crate::engine::histogram::Labels;
 
@@ -18,6 +18,9 @@ use super::xor::{self, Samples};
 
 /// The encoding of chunks that hold floats; the others hold native histograms.
 pub(super) const XOR: i32 = 1;
+/// What a frame's length takes at most, in bytes.
+const MAX_LENGTH_BYTES: usize = 10;
+const CHECKSUM_BYTES: usize = 4;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ChunkedReadResponse {
@@ -154,23 +157,49 @@ impl Collector {
     }
 }
 
-/// Takes the next frame off the front and reads its message; `None` at the end.
-pub(super) fn next_message(rest: &mut Bytes) -> Result<Option<ChunkedReadResponse>, SourceError> {
-    if rest.is_empty() {
-        return Ok(None);
+/// A stream of frames that comes in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    /// The beginning of a frame, or some that are whole.
+    waiting: BytesMut,
+}
+
+impl Frames {
+    pub fn push(&mut self, piece: &[u8]) {
+        self.waiting.extend_from_slice(piece);
     }
-    let cut = || SourceError::Truncated("the stream of chunks ends inside a frame".into());
-    let length = prost::decode_length_delimiter(&mut *rest).map_err(|_| cut())?;
-    if rest.len() < 4 || rest.len() - 4 < length {
-        return Err(cut());
+
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting.len()
     }
-    let checksum = rest.get_u32();
-    let frame = rest.split_to(length);
-    if crc32c::crc32c(&frame) != checksum {
-        return Err(SourceError::Truncated("a frame's checksum is wrong".into()));
+
+    /// The message of the next frame; `None` before all of it is there.
+    pub fn next(&mut self) -> Result<Option<ChunkedReadResponse>, SourceError> {
+        let mut rest = &self.waiting[..];
+        let length = match prost::decode_length_delimiter(&mut rest) {
+            Ok(length) => length,
+            Err(_) if self.waiting.len() < MAX_LENGTH_BYTES => return Ok(None),
+            Err(_) => return Err(SourceError::Truncated("a frame's length is no number".into())),
+        };
+        if rest.len() < CHECKSUM_BYTES || rest.len() - CHECKSUM_BYTES < length {
+            return Ok(None);
+        }
+        self.waiting.advance(self.waiting.len() - rest.len());
+        let checksum = self.waiting.get_u32();
+        let frame = self.waiting.split_to(length).freeze();
+        if crc32c::crc32c(&frame) != checksum {
+            return Err(SourceError::Truncated("a frame's checksum is wrong".into()));
+        }
+        ChunkedReadResponse::decode(frame).map(Some).map_err(|error| SourceError::Protobuf(error.to_string()))
     }
-    let message = ChunkedReadResponse::decode(frame).map_err(|error| SourceError::Protobuf(error.to_string()))?;
-    Ok(Some(message))
+
+    /// Call it once there is no next one.
+    pub fn finish(self) -> Result<(), SourceError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        Err(SourceError::Truncated("the stream of chunks ends inside a frame".into()))
+    }
 }
 
 /// The frame of a message: its length, a checksum, and the message.
@@ -232,11 +261,21 @@ pub(super) mod tests {
         ] {
             bytes.extend(frame(&message));
         }
-        let (mut collector, mut rest) = (collector(100), Bytes::from(bytes));
-        while let Some(message) = next_message(&mut rest).unwrap() {
-            collector.take(message).unwrap();
+        // However the stream is cut into pieces.
+        for piece_bytes in [1, 7, bytes.len()] {
+            let (mut collector, mut frames) = (collector(100), Frames::default());
+            for piece in bytes.chunks(piece_bytes) {
+                frames.push(piece);
+                while let Some(message) = frames.next().unwrap() {
+                    collector.take(message).unwrap();
+                }
+            }
+            frames.finish().unwrap();
+            check(collector.finish().unwrap());
         }
-        let answer = collector.finish().unwrap();
+    }
+
+    fn check(answer: Answer) {
         let found: Vec<_> = answer
             .series
             .iter()
@@ -251,7 +290,11 @@ pub(super) mod tests {
     #[test]
     fn damage_and_excess_are_told() {
         let whole = frame(&series(0, &A, &[(0, 1.0), (60_000, 2.0)]));
-        let read = |bytes: &[u8]| next_message(&mut Bytes::copy_from_slice(bytes)).map_err(|error| error.kind());
+        let read = |bytes: &[u8]| {
+            let mut frames = Frames { waiting: bytes.into() };
+            let read = frames.next().and_then(|message| frames.finish().map(|()| message));
+            read.map_err(|error| error.kind())
+        };
         assert!(read(&whole).unwrap().is_some());
         assert!(read(&[]).unwrap().is_none());
         for cut in 1..whole.len() {

@@ -19,7 +19,6 @@ mod survey;
 
 use std::sync::Arc;
 
-use prost::bytes::Bytes;
 use reqwest::RequestBuilder;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -136,7 +135,7 @@ impl Prometheus {
         T: Send + 'static,
         F: Fn(&[u8]) -> Result<T, SourceError> + Clone + Send + 'static,
     {
-        let request = |left: Duration| {
+        let attempt = |left: Duration| {
             // Thanos: rather an error than half an answer, and raw samples only.
             let always = [
                 ("timeout", format!("{}ms", left.ms())),
@@ -144,53 +143,23 @@ impl Prometheus {
                 ("max_source_resolution", "0s".to_owned()),
             ];
             let form: Vec<&(&str, String)> = form.iter().chain(&always).collect();
-            self.client.post(format!("{}/api/v1/{call}", self.url)).form(&form)
+            let request = self.client.post(format!("{}/api/v1/{call}", self.url)).form(&form);
+            self.attempt(request, decode.clone())
         };
-        self.ask_with(request, deadline, move |_, body| decode(&body)).await
-    }
-
-    /// Sends what `request` makes of the time left and decodes the answer's type and body; tries again while the error
-    /// may pass and time is left.
-    async fn ask_with<T, F>(
-        &self,
-        request: impl Fn(Duration) -> RequestBuilder,
-        deadline: Deadline,
-        decode: F,
-    ) -> Result<T, SourceError>
-    where
-        T: Send + 'static,
-        F: Fn(&str, Bytes) -> Result<T, SourceError> + Clone + Send + 'static,
-    {
-        // What the last attempt met says more than that the time is over.
-        let mut failure = SourceError::Timeout(deadline.length());
-        let mut backoff = FIRST_BACKOFF;
-        for attempt in 1.. {
-            let left = deadline.remaining();
-            let tried = tokio::time::timeout(left.to_std(), self.attempt(request(left), decode.clone())).await;
-            match tried {
-                Err(_elapsed) => break,
-                Ok(Err(error)) if error.is_transient() && attempt < ATTEMPTS && deadline.remaining() > backoff => {
-                    failure = error;
-                    tokio::time::sleep(backoff.to_std()).await;
-                    backoff = backoff.times(3.0);
-                }
-                Ok(result) => return result,
-            }
-        }
-        Err(failure)
+        retry(deadline, attempt).await
     }
 
     async fn attempt<T, F>(&self, request: RequestBuilder, decode: F) -> Result<T, SourceError>
     where
         T: Send + 'static,
-        F: Fn(&str, Bytes) -> Result<T, SourceError> + Send + 'static,
+        F: Fn(&[u8]) -> Result<T, SourceError> + Send + 'static,
     {
         let answer = body::fetch(request, self.max_response_bytes).await?;
         if !(200..300).contains(&answer.status) {
             return Err(refused(answer.status, &answer.body));
         }
         // Decoding hundreds of megabytes must not hold up the other tasks.
-        let decoded = tokio::task::spawn_blocking(move || decode(&answer.content_type, answer.body.into())).await;
+        let decoded = tokio::task::spawn_blocking(move || decode(&answer.body)).await;
         decoded.unwrap_or_else(|_panicked| Err(SourceError::decoder()))
     }
 
@@ -208,6 +177,29 @@ impl Prometheus {
             _ => Ok(serde_json::from_slice(&answer.body).ok().map(|Answer { data }| data)),
         }
     }
+}
+
+/// Tries again while the error may pass and time is left, which each attempt is told.
+async fn retry<T, F: Future<Output = Result<T, SourceError>>>(
+    deadline: Deadline,
+    attempt: impl Fn(Duration) -> F,
+) -> Result<T, SourceError> {
+    // What the last attempt met says more than that the time is over.
+    let mut failure = SourceError::Timeout(deadline.length());
+    let mut backoff = FIRST_BACKOFF;
+    for tried in 1.. {
+        let left = deadline.remaining();
+        match tokio::time::timeout(left.to_std(), attempt(left)).await {
+            Err(_elapsed) => break,
+            Ok(Err(error)) if error.is_transient() && tried < ATTEMPTS && deadline.remaining() > backoff => {
+                failure = error;
+                tokio::time::sleep(backoff.to_std()).await;
+                backoff = backoff.times(3.0);
+            }
+            Ok(result) => return result,
+        }
+    }
+    Err(failure)
 }
 
 fn refused(status: u16, body: &[u8]) -> SourceError {

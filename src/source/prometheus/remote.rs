@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use prost::Message;
 use prost::bytes::Bytes;
+use reqwest::RequestBuilder;
 use tokio::sync::OnceCell;
 
 use crate::clock::Deadline;
@@ -18,15 +19,18 @@ use crate::config;
 use crate::config::selector::{LabelMatcher, MatchOp};
 use crate::config::units::duration;
 use crate::engine::histogram::Labels;
-use crate::source::chunks::{Answer, Collector, OutOfRoom, Refused, next_message};
+use crate::source::body;
+use crate::source::chunks::{Answer, Collector, Frames, OutOfRoom, Refused};
 use crate::source::error::SourceError;
 use crate::source::history::room;
 use crate::source::sampler::{Grid, Lookback};
 
-use super::Prometheus;
+use super::{Prometheus, refused, retry};
 
 const STREAMED: &str = "application/x-streamed-protobuf";
 const STREAMED_XOR_CHUNKS: i32 = 1;
+/// What is decoded where it arrives, in bytes: as much as Prometheus has in a frame, which takes a few milliseconds.
+const DECODED_AT_ONCE_BYTES: usize = 2 << 20;
 
 #[derive(Clone, PartialEq, Message)]
 struct ReadRequest {
@@ -85,20 +89,17 @@ impl Prometheus {
         }
         let lookback = self.lookback(deadline).await;
         let body = Bytes::from(request(selectors, grid, lookback));
-        let max_bytes = self.max_response_bytes;
-        let asked = self.ask_with(
-            // The protocol has no timeout of its own.
-            |_left| {
-                self.client
-                    .post(format!("{}/api/v1/read", self.url))
-                    .header("content-type", "application/x-protobuf")
-                    .header("content-encoding", "snappy")
-                    .header("x-prometheus-remote-read-version", "0.1.0")
-                    .body(body.clone())
-            },
-            deadline,
-            move |content_type, body| decode(content_type, body, grid, lookback, max_bytes),
-        );
+        // The protocol has no timeout of its own.
+        let asked = retry(deadline, |_left| {
+            let request = self
+                .client
+                .post(format!("{}/api/v1/read", self.url))
+                .header("content-type", "application/x-protobuf")
+                .header("content-encoding", "snappy")
+                .header("x-prometheus-remote-read-version", "0.1.0")
+                .body(body.clone());
+            self.stream(request, grid, lookback)
+        });
         match asked.await {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if is_missing(&error) => {
@@ -107,6 +108,28 @@ impl Prometheus {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Decodes frames as they come, so that no answer is ever there as a whole.
+    async fn stream(&self, request: RequestBuilder, grid: Grid, lookback: Lookback) -> Result<Answer, SourceError> {
+        let mut pieces = match body::pieces(request, self.max_response_bytes).await? {
+            Ok(pieces) => pieces,
+            Err(answer) => return Err(refused(answer.status, &answer.body)),
+        };
+        if !pieces.content_type().starts_with(STREAMED) {
+            return Err(SourceError::ContentType(pieces.content_type().to_owned()));
+        }
+        let mut decoding = Decoding::new(grid, lookback, self.max_response_bytes);
+        while let Some(piece) = pieces.next().await? {
+            decoding = if decoding.frames.waiting_bytes() + piece.len() <= DECODED_AT_ONCE_BYTES {
+                decoding.take(&piece)?
+            } else {
+                // It must not hold up the other tasks.
+                let taken = tokio::task::spawn_blocking(move || decoding.take(&piece)).await;
+                taken.unwrap_or_else(|_panicked| Err(SourceError::decoder()))?
+            };
+        }
+        decoding.finish()
     }
 
     /// The labels that the server adds to all it hands out; `None` if it does not say.
@@ -189,26 +212,34 @@ fn request(selectors: &[Vec<LabelMatcher>], grid: Grid, lookback: Lookback) -> V
     snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap_or_default()
 }
 
-fn decode(
-    content_type: &str,
-    body: Bytes,
-    grid: Grid,
-    lookback: Lookback,
+/// An answer that is being read.
+struct Decoding {
+    frames: Frames,
+    collector: Collector,
     max_bytes: usize,
-) -> Result<Answer, SourceError> {
-    if !content_type.starts_with(STREAMED) {
-        return Err(SourceError::ContentType(content_type.to_owned()));
+}
+
+impl Decoding {
+    fn new(grid: Grid, lookback: Lookback, max_bytes: usize) -> Self {
+        Self { frames: Frames::default(), collector: Collector::new(grid, lookback, room(max_bytes)), max_bytes }
     }
-    let too_large = || SourceError::TooLarge { limit_bytes: max_bytes };
-    let mut collector = Collector::new(grid, lookback, room(max_bytes));
-    let mut rest = body;
-    while let Some(message) = next_message(&mut rest)? {
-        collector.take(message).map_err(|refused| match refused {
-            Refused::OutOfRoom => too_large(),
-            Refused::Broken(broken) => SourceError::Truncated(broken.to_string()),
-        })?;
+
+    fn take(mut self, piece: &[u8]) -> Result<Self, SourceError> {
+        self.frames.push(piece);
+        while let Some(message) = self.frames.next()? {
+            self.collector.take(message).map_err(|refused| match refused {
+                Refused::OutOfRoom => SourceError::TooLarge { limit_bytes: self.max_bytes },
+                Refused::Broken(broken) => SourceError::Truncated(broken.to_string()),
+            })?;
+        }
+        Ok(self)
     }
-    collector.finish().map_err(|OutOfRoom| too_large())
+
+    fn finish(self) -> Result<Answer, SourceError> {
+        self.frames.finish()?;
+        let too_large = |OutOfRoom| SourceError::TooLarge { limit_bytes: self.max_bytes };
+        self.collector.finish().map_err(too_large)
+    }
 }
 
 /// Takes away what the server adds to every series it hands out and to none that it answers queries with: its external
@@ -255,20 +286,17 @@ mod tests {
     #[test]
     fn an_answer_is_read_whole_or_not_at_all() {
         let whole = frame(&series(0, &M, &[(0, 1.0), (60_000, 2.0)]));
-        let kind = |content_type: &str, body: &[u8], max_bytes| {
-            let body = Bytes::copy_from_slice(body);
-            decode(content_type, body, GRID, Lookback::default(), max_bytes).map_err(|error| error.kind())
+        let kind = |body: &[u8], max_bytes| {
+            let taken = Decoding::new(GRID, Lookback::default(), max_bytes).take(body);
+            taken.and_then(Decoding::finish).map_err(|error| error.kind())
         };
-        let full = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
-        assert_eq!(kind(full, &whole, 1000).unwrap().series.len(), 1);
-        assert!(kind(full, &[], 1000).unwrap().series.is_empty());
-        assert_eq!(kind("application/x-protobuf", &whole, 1000).unwrap_err(), "content_type");
-        assert_eq!(kind("text/html", b"<html>", 1000).unwrap_err(), "content_type");
-        assert_eq!(kind(full, &whole[..whole.len() - 1], 1000).unwrap_err(), "truncated");
-        assert_eq!(kind(full, &whole, 8).unwrap_err(), "too_large");
+        assert_eq!(kind(&whole, 1000).unwrap().series.len(), 1);
+        assert!(kind(&[], 1000).unwrap().series.is_empty());
+        assert_eq!(kind(&whole[..whole.len() - 1], 1000).unwrap_err(), "truncated");
+        assert_eq!(kind(&whole, 8).unwrap_err(), "too_large");
         let mut cut = series(0, &M, &[(0, 1.0), (60_000, 2.0)]);
         cut.chunked_series[0].chunks[0].data.truncate(11);
-        assert_eq!(kind(full, &frame(&cut), 1000).unwrap_err(), "truncated");
+        assert_eq!(kind(&frame(&cut), 1000).unwrap_err(), "truncated");
     }
 
     #[test]
