@@ -61,8 +61,6 @@ pub(super) struct Chunk {
 /// One bucket of a series, put into slots.
 #[derive(Debug)]
 pub(super) struct Read {
-    /// The metric's name, `_bucket` included.
-    pub name: String,
     /// Without `__name__` and `le`.
     pub labels: Labels,
     /// The upper bound in seconds; NaN if there is no number.
@@ -149,9 +147,9 @@ impl Collector {
         let labels: Vec<(String, String)> = labels.into_iter().map(|label| (label.name, label.value)).collect();
         if self.seen.insert(labels.clone()) {
             let mut labels: Labels = labels.into_iter().collect();
-            let name = labels.remove("__name__").unwrap_or_default();
+            labels.remove("__name__");
             let bound = labels.remove("le").and_then(|le| le.parse().ok()).unwrap_or(f64::NAN);
-            self.answer.series.push(Read { name, labels, bound, run });
+            self.answer.series.push(Read { labels, bound, run });
         }
         Ok(())
     }

@@ -96,6 +96,7 @@ enum ReadingKind {
     /// `None` once it is at its end or broken; the slice that was read ahead waits for the gap before it to be passed.
     Recording {
         reader: Option<Box<recording::Reader>>,
+        detail: Detail,
         waiting: Option<History>,
     },
 }
@@ -153,7 +154,7 @@ impl Reader {
                 let broken = archive.broken.clone();
                 ReadingKind::Archive { archive: Arc::from(archive), detail, slots, broken }
             }
-            Kind::Recording(reader) => ReadingKind::Recording { reader: Some(reader), waiting: None },
+            Kind::Recording(reader) => ReadingKind::Recording { reader: Some(reader), detail, waiting: None },
         };
         Reading { next: from, to, step, kind, stop: self.stop, remarks: self.remarks }
     }
@@ -217,18 +218,13 @@ impl Reading {
     }
 
     async fn next_of_recording(&mut self) -> Option<Result<History, SourceError>> {
-        let ReadingKind::Recording { reader, waiting } = &mut self.kind else { return None };
+        let ReadingKind::Recording { reader, detail, waiting } = &mut self.kind else { return None };
         if waiting.is_none()
             && let Some(mut open) = reader.take()
         {
-            let (from, to, step) = (self.next, self.to, self.step);
+            let (from, to, step, detail) = (self.next, self.to, self.step, *detail);
             let read = tokio::task::spawn_blocking(move || {
-                let read = loop {
-                    match open.next(from, to, step) {
-                        Ok(Some(history)) if history.slots == 0 => {}
-                        read => break read,
-                    }
-                };
+                let read = open.next(from, to, step, detail);
                 (open, read)
             });
             match read.await {

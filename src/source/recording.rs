@@ -4,38 +4,28 @@
 //! chunks, and an end. Slices are in the order of time, so a recording of any length is read in little memory; every
 //! frame has a checksum, and the end is there so that a file that was cut off is known for that.
 
+mod reader;
+
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use prost::Message;
-use prost::bytes::Bytes;
 
 use crate::config::Config;
 use crate::engine::histogram::Labels;
-use crate::engine::time::{Duration, Timestamp};
+use crate::engine::time::Timestamp;
 
-use super::chunks::{self, Chunk, ChunkedReadResponse, ChunkedSeries, Collector, Label, OutOfRoom};
-use super::columns::Column;
-use super::error::SourceError;
-use super::history::{History, HistorySeries, Part, room};
-use super::plan::Plan;
-use super::sampler::{Grid, Lookback};
-use super::series::{Bounded, Warnings};
+use super::chunks::{self, Chunk, ChunkedSeries, Label};
+use super::history::{History, HistorySeries};
 use super::xor::Encoder;
+
+pub use self::reader::Reader;
 
 /// The first line of every recording.
 pub const MAGIC: &[u8] = b"slowburn recording 1\n";
 /// The most slots of a slice: no more is lost where a file is damaged, and a chunk of more is hardly smaller.
 const SLICE_SLOTS: usize = 120;
-/// A frame longer than this is none: one holds a bucket's samples of one slice.
-const MAX_FRAME_BYTES: usize = 16 << 20;
-/// What a slice may take in memory when it is read, in bytes.
-const MAX_SLICE_BYTES: usize = 256 << 20;
-/// More series than this of one metric are left out, and the slice counts as partial.
-const MAX_SERIES: usize = 50_000;
 
 #[derive(Clone, PartialEq, Message)]
 struct Frame {
@@ -211,157 +201,4 @@ fn labels(name: &str, own: &Labels, bound: f64) -> Vec<Label> {
         .collect();
     labels.sort_by(|a, b| a.name.cmp(&b.name));
     labels
-}
-
-/// Reads a recording slice by slice.
-pub struct Reader {
-    path: PathBuf,
-    input: Box<dyn Read + Send>,
-    /// Bytes read so far.
-    at: u64,
-    header: Header,
-    plan: Arc<Plan>,
-    /// Of each SLO.
-    selectors: Vec<String>,
-    /// The slice whose mark was read.
-    slice: Option<Slice>,
-}
-
-impl Reader {
-    /// `input` stands behind [`MAGIC`].
-    pub fn new(
-        path: &Path,
-        input: Box<dyn Read + Send>,
-        config: &Config,
-        plan: Arc<Plan>,
-    ) -> Result<Self, SourceError> {
-        let selectors = config.spec.slos.iter().map(|slo| slo.selector.clone()).collect();
-        let at = MAGIC.len() as u64;
-        let header = Header { from_ms: 0, to_ms: 0, interval_ms: 0 };
-        let mut reader = Self { path: path.to_owned(), input, at, header, plan, selectors, slice: None };
-        let Frame { header: Some(header), .. } = reader.frame()? else { return Err(reader.broken("it has no header")) };
-        reader.header = header;
-        let interval = config.spec.interval;
-        if header.interval_ms <= 0 || interval.ms() % header.interval_ms != 0 {
-            let recorded = Duration::from_ms(header.interval_ms);
-            let why = format!("it was recorded every {recorded}, which the interval of {interval} is no multiple of");
-            return Err(reader.broken(&why));
-        }
-        match reader.frame()? {
-            Frame { slice: Some(slice), .. } => reader.slice = Some(slice),
-            Frame { end: true, .. } => {}
-            _ => return Err(reader.broken("a slice of time was expected")),
-        }
-        Ok(reader)
-    }
-
-    /// The slots that it is about.
-    pub fn span(&self) -> (Timestamp, Timestamp) {
-        (Timestamp::from_unix_ms(self.header.from_ms), Timestamp::from_unix_ms(self.header.to_ms))
-    }
-
-    /// The slots of the next slice that are multiples of `step` and within `[from, to]`; `None` at the end.
-    pub fn next(&mut self, from: Timestamp, to: Timestamp, step: Duration) -> Result<Option<History>, SourceError> {
-        let Some(slice) = self.slice.take() else { return Ok(None) };
-        let recorded = Duration::from_ms(self.header.interval_ms);
-        let start = Timestamp::from_unix_ms(slice.from_ms);
-        let last = start + Duration::from_ms(recorded.ms() * (i64::from(slice.slots) - 1));
-        let first = start.max(from).align_up(step);
-        let slots = last.min(to).align_down(step).slot_number(step) - first.slot_number(step) + 1;
-        let grid = Grid { from: first, step, slots: slots.max(0) as usize };
-        // A sample is what was seen at its slot, and says nothing of any other.
-        let lookback = Lookback { length: recorded, closed: false };
-        let mut collector = Collector::new(grid, lookback, room(MAX_SLICE_BYTES));
-        loop {
-            let frame = self.frame()?;
-            if !frame.series.is_empty() {
-                let message = ChunkedReadResponse { chunked_series: frame.series, query_index: 0 };
-                collector.take(message).map_err(|refused| self.broken(&format!("{refused:?}")))?;
-            }
-            if frame.end || frame.slice.is_some() {
-                self.slice = frame.slice;
-                break;
-            }
-        }
-        let answer = collector.finish().map_err(|OutOfRoom| self.broken("a slice is too large"))?;
-        self.put(answer, &slice, grid).map(Some)
-    }
-
-    fn put(&self, answer: chunks::Answer, slice: &Slice, grid: Grid) -> Result<History, SourceError> {
-        let mut series: Vec<Bounded<Labels, Vec<Column>>> =
-            self.plan.requests.iter().map(|_| Bounded::new(MAX_SERIES)).collect();
-        for chunks::Read { name, labels, bound, run } in answer.series {
-            let request = name.strip_suffix("_bucket").and_then(|metric| self.plan.position(metric));
-            if let Some(columns) = request.and_then(|request| series[request].entry(labels)) {
-                columns.push(Column { bound, run });
-            }
-        }
-        let mut parts = Vec::new();
-        for (request, series) in self.plan.requests.iter().zip(series) {
-            parts.push(Part::default().fill(request, series, |labels| labels, grid.slots, MAX_SLICE_BYTES)?);
-        }
-        let mut warnings = Warnings::default();
-        slice.warnings.iter().for_each(|warning| warnings.push(warning));
-        let flawed = self.flawed(slice, grid);
-        parts.push(Part { partial: slice.partial, warnings, flawed, ..Part::default() });
-        Ok(History::empty(grid.from, grid.step, grid.slots).with(parts))
-    }
-
-    fn flawed(&self, slice: &Slice, grid: Grid) -> Vec<(usize, usize)> {
-        let mut found = Vec::new();
-        for flawed in &slice.flawed {
-            for slo in (0..self.selectors.len()).filter(|slo| self.selectors[*slo] == flawed.selector) {
-                let unix_ms = |slot: &u32| slice.from_ms + self.header.interval_ms * i64::from(*slot);
-                let slots = flawed.slots.iter().filter_map(|slot| grid.slot(unix_ms(slot) as f64 / 1000.0));
-                found.extend(slots.map(|slot| (slot as usize, slo)));
-            }
-        }
-        found
-    }
-
-    fn frame(&mut self) -> Result<Frame, SourceError> {
-        let start = self.at;
-        let mut length = 0usize;
-        for shift in (0..32).step_by(7) {
-            let [byte] = self.bytes::<1>()?;
-            length |= usize::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                break;
-            }
-        }
-        let checksum = self.bytes::<4>()?;
-        if length > MAX_FRAME_BYTES {
-            return Err(self.broken_at(start, "a frame is impossibly long"));
-        }
-        let mut body = vec![0; length];
-        self.fill(&mut body)?;
-        if crc32c::crc32c(&body).to_be_bytes() != checksum {
-            return Err(self.broken_at(start, "a frame's checksum is wrong"));
-        }
-        Frame::decode(Bytes::from(body)).map_err(|error| self.broken_at(start, &error.to_string()))
-    }
-
-    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], SourceError> {
-        let mut bytes = [0; N];
-        self.fill(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), SourceError> {
-        self.input.read_exact(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => self.broken("the file ends before the recording does"),
-            _ => self.broken(&error.to_string()),
-        })?;
-        self.at += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn broken(&self, why: &str) -> SourceError {
-        self.broken_at(self.at, why)
-    }
-
-    fn broken_at(&self, at: u64, why: &str) -> SourceError {
-        let (file, place) = (self.path.display().to_string(), format!("byte {at}"));
-        SourceError::File { file, place, why: why.to_owned() }
-    }
 }

@@ -314,7 +314,7 @@ fn put_chunks(
     if answer.native {
         part.warnings.push(&format!("{}_bucket holds native histograms, which are not read", request.metric));
     }
-    for Read { labels, bound, run, .. } in answer.series {
+    for Read { labels, bound, run } in answer.series {
         if let Some(columns) = series.entry(labels) {
             columns.push(Column { bound, run });
         }

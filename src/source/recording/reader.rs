@@ -1,0 +1,350 @@
+//! Reading a recording: its slices, as many at once as are worth the engine's while.
+//!
+//! A slice counts once it was read whole. Chunks are kept as they are until it is known which bounds the budgets need; the
+//! others are not decoded.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use prost::Message;
+use prost::bytes::Bytes;
+
+use crate::config::Config;
+use crate::engine::histogram::Labels;
+use crate::engine::time::{Duration, Timestamp};
+use crate::source::chunks::{Chunk, Label, XOR};
+use crate::source::columns::Column;
+use crate::source::error::SourceError;
+use crate::source::history::{Detail, History, Part};
+use crate::source::needed::needed;
+use crate::source::plan::Plan;
+use crate::source::sampler::{Grid, Lookback, Run, Sampler};
+use crate::source::series::{Bounded, Warnings};
+use crate::source::xor::{self, Samples};
+
+use super::{Header, MAGIC, Slice};
+
+/// A frame longer than this is none: one holds a bucket's samples of one slice.
+const MAX_FRAME_BYTES: usize = 16 << 20;
+/// What slices that are read at once may take in memory, in bytes.
+const MAX_SLICES_BYTES: usize = 256 << 20;
+/// Slices are read together until they hold so many samples: what they become stays in a processor's cache.
+const SAMPLES_AT_ONCE: usize = 1 << 19;
+/// More series than this of one metric are left out, and the slices count as partial.
+const MAX_SERIES: usize = 50_000;
+
+/// As it is written, but its series are looked into later.
+#[derive(Clone, PartialEq, Message)]
+struct Frame {
+    #[prost(message, optional, tag = "1")]
+    header: Option<Header>,
+    #[prost(message, optional, tag = "2")]
+    slice: Option<Slice>,
+    #[prost(message, repeated, tag = "3")]
+    series: Vec<Series>,
+    #[prost(bool, tag = "4")]
+    end: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Series {
+    /// Each a [`Label`].
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    labels: Vec<Bytes>,
+    #[prost(message, repeated, tag = "2")]
+    chunks: Vec<Chunk>,
+}
+
+/// Reads a recording from its beginning to its end.
+pub struct Reader {
+    path: PathBuf,
+    input: Box<dyn Read + Send>,
+    /// Bytes read so far.
+    at: u64,
+    header: Header,
+    plan: Arc<Plan>,
+    /// Of each SLO.
+    selectors: Vec<String>,
+    /// The slice whose mark was read.
+    slice: Option<Slice>,
+    /// Why nothing more can be read; told once what stands before is handed over.
+    broken: Option<SourceError>,
+}
+
+/// Slices that follow one another.
+#[derive(Default)]
+struct Slices {
+    marks: Vec<Slice>,
+    chunks: BTreeMap<Vec<Bytes>, Vec<Chunk>>,
+    samples: usize,
+    bytes: usize,
+}
+
+/// One bucket and its chunks.
+struct Bucket {
+    bound: f64,
+    chunks: Vec<Chunk>,
+}
+
+impl Slices {
+    /// Where they end, in milliseconds.
+    fn end_ms(&self, interval_ms: i64) -> Option<i64> {
+        self.marks.last().map(|slice| slice.from_ms + interval_ms * i64::from(slice.slots))
+    }
+
+    fn add(&mut self, mark: Slice, series: Vec<Series>) {
+        self.marks.push(mark);
+        for Series { labels, chunks } in series {
+            for chunk in &chunks {
+                let promised = chunk.data.first_chunk().map_or(0, |promised| u16::from_be_bytes(*promised));
+                self.samples += usize::from(promised);
+                self.bytes += chunk.data.len() + size_of::<Chunk>();
+            }
+            self.chunks.entry(labels).or_default().extend(chunks);
+        }
+    }
+}
+
+impl Reader {
+    /// `input` stands behind [`MAGIC`].
+    pub fn new(
+        path: &Path,
+        input: Box<dyn Read + Send>,
+        config: &Config,
+        plan: Arc<Plan>,
+    ) -> Result<Self, SourceError> {
+        let selectors = config.spec.slos.iter().map(|slo| slo.selector.clone()).collect();
+        let at = MAGIC.len() as u64;
+        let header = Header { from_ms: 0, to_ms: 0, interval_ms: 0 };
+        let mut reader = Self { path: path.to_owned(), input, at, header, plan, selectors, slice: None, broken: None };
+        let Frame { header: Some(header), .. } = reader.frame()? else { return Err(reader.fault("it has no header")) };
+        reader.header = header;
+        let interval = config.spec.interval;
+        if header.interval_ms <= 0 || interval.ms() % header.interval_ms != 0 {
+            let recorded = Duration::from_ms(header.interval_ms);
+            let why = format!("it was recorded every {recorded}, which the interval of {interval} is no multiple of");
+            return Err(reader.fault(&why));
+        }
+        match reader.frame()? {
+            Frame { slice: Some(slice), .. } => reader.slice = Some(slice),
+            Frame { end: true, .. } => {}
+            _ => return Err(reader.fault("a slice of time was expected")),
+        }
+        Ok(reader)
+    }
+
+    /// The slots that it is about.
+    pub fn span(&self) -> (Timestamp, Timestamp) {
+        (Timestamp::from_unix_ms(self.header.from_ms), Timestamp::from_unix_ms(self.header.to_ms))
+    }
+
+    /// The slots of the next slices that are multiples of `step` and within `[from, to]`; `None` at the end.
+    pub fn next(
+        &mut self,
+        from: Timestamp,
+        to: Timestamp,
+        step: Duration,
+        detail: Detail,
+    ) -> Result<Option<History>, SourceError> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
+        let mut slices = Slices::default();
+        while let Some(mark) = self.slice.take_if(|mark| goes_on(&slices, mark, self.header.interval_ms)) {
+            match self.series() {
+                Ok(series) if self.grid(&mark, &mark, (from, to), step).slots > 0 => slices.add(mark, series),
+                // Nobody asks for it.
+                Ok(_) if slices.marks.is_empty() => {}
+                Ok(_) => break,
+                Err(broken) if slices.marks.is_empty() => return Err(broken),
+                Err(broken) => self.broken = Some(broken),
+            }
+            if slices.bytes > MAX_SLICES_BYTES {
+                return Err(self.fault("a slice is too large"));
+            }
+        }
+        let (Some(first), Some(last)) = (slices.marks.first(), slices.marks.last()) else { return Ok(None) };
+        let grid = self.grid(first, last, (from, to), step);
+        self.put(slices, grid, detail).map(Some)
+    }
+
+    /// What is asked for of the slices from `first` to `last`.
+    fn grid(&self, first: &Slice, last: &Slice, (from, to): (Timestamp, Timestamp), step: Duration) -> Grid {
+        let slots = i64::from(last.slots) - 1;
+        let start = Timestamp::from_unix_ms(first.from_ms).max(from).align_up(step);
+        let end = Timestamp::from_unix_ms(last.from_ms + self.header.interval_ms * slots).min(to).align_down(step);
+        let slots = end.slot_number(step) - start.slot_number(step) + 1;
+        Grid { from: start, step, slots: slots.max(0) as usize }
+    }
+
+    /// The series of the slice whose mark was read, up to the next mark or the end.
+    fn series(&mut self) -> Result<Vec<Series>, SourceError> {
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        loop {
+            let begin = self.at;
+            let frame = self.frame()?;
+            bytes += (self.at - begin) as usize;
+            if bytes > MAX_SLICES_BYTES {
+                return Err(self.fault("a slice is too large"));
+            }
+            all.extend(frame.series);
+            if frame.end || frame.slice.is_some() {
+                self.slice = frame.slice;
+                return Ok(all);
+            }
+        }
+    }
+
+    fn put(&self, slices: Slices, grid: Grid, detail: Detail) -> Result<History, SourceError> {
+        let mut series: Vec<Bounded<Labels, Vec<Bucket>>> =
+            self.plan.requests.iter().map(|_| Bounded::new(MAX_SERIES)).collect();
+        for (labels, chunks) in slices.chunks {
+            let (name, labels, bound) = self.labels(&labels)?;
+            let request = name.strip_suffix("_bucket").and_then(|metric| self.plan.position(metric));
+            if let Some(buckets) = request.and_then(|request| series[request].entry(labels)) {
+                buckets.push(Bucket { bound, chunks });
+            }
+        }
+        let mut parts = Vec::new();
+        for (request, series) in series.into_iter().enumerate() {
+            parts.push(self.part(request, series, grid, detail)?);
+        }
+        let mut warnings = Warnings::default();
+        slices.marks.iter().flat_map(|slice| &slice.warnings).for_each(|warning| warnings.push(warning));
+        let partial = slices.marks.iter().any(|slice| slice.partial);
+        let flawed = slices.marks.iter().flat_map(|slice| self.flawed(slice, grid)).collect();
+        parts.push(Part { partial, warnings, flawed, ..Part::default() });
+        Ok(History::empty(grid.from, grid.step, grid.slots).with(parts))
+    }
+
+    /// One metric's share.
+    fn part(
+        &self,
+        request: usize,
+        series: Bounded<Labels, Vec<Bucket>>,
+        grid: Grid,
+        detail: Detail,
+    ) -> Result<Part, SourceError> {
+        let (limit, overflowed) = (series.limit, series.overflowed);
+        let series = series.into_series();
+        let wanted = |labels: &Labels| -> Vec<f64> {
+            let slos = self.plan.requests[request].assign(labels).into_iter();
+            let bounds = series[labels].iter().map(|bucket| bucket.bound);
+            needed(bounds, slos.map(|slo| self.plan.budgets_s[slo]))
+        };
+        let read = |detail: Detail| {
+            let mut columns: Bounded<&Labels, Vec<Column>> = Bounded::new(limit);
+            columns.overflowed = overflowed;
+            let mut samples = Samples::default();
+            for (labels, buckets) in &series {
+                let wanted = (detail == Detail::Counts).then(|| wanted(labels));
+                let is_wanted = |bucket: &&Bucket| wanted.as_ref().is_none_or(|wanted| wanted.contains(&bucket.bound));
+                for bucket in buckets.iter().filter(is_wanted) {
+                    let run = self.sample(&bucket.chunks, grid, &mut samples)?;
+                    if !run.is_empty()
+                        && let Some(columns) = columns.entry(labels)
+                    {
+                        columns.push(Column { bound: bucket.bound, run });
+                    }
+                }
+            }
+            let request = &self.plan.requests[request];
+            Part::default().fill(request, columns, Labels::clone, grid.slots, MAX_SLICES_BYTES)
+        };
+        let part = read(detail)?;
+        let is_whole = |labels: &Labels, bounds: &[f64]| wanted(labels).iter().all(|bound| bounds.contains(bound));
+        let is_met = detail == Detail::Buckets
+            || !part.changes && part.series.iter().all(|series| is_whole(&series.labels, &series.bounds));
+        if is_met { Ok(part) } else { read(Detail::Buckets) }
+    }
+
+    fn sample(&self, chunks: &[Chunk], grid: Grid, samples: &mut Samples) -> Result<Run, SourceError> {
+        // A sample is what was seen at its slot, and says nothing of any other.
+        let lookback = Lookback { length: Duration::from_ms(self.header.interval_ms), closed: false };
+        let mut sampler = Sampler::new(grid, lookback);
+        for chunk in chunks.iter().filter(|chunk| chunk.encoding == XOR) {
+            samples.clear();
+            xor::decode(&chunk.data, samples).map_err(|broken| self.fault(&broken.to_string()))?;
+            sampler.push_all(samples);
+        }
+        Ok(sampler.finish())
+    }
+
+    /// The metric's name with `_bucket`, the labels without it and `le`, and the upper bound in seconds.
+    fn labels(&self, labels: &[Bytes]) -> Result<(String, Labels, f64), SourceError> {
+        let mut own = Labels::new();
+        for label in labels {
+            let Label { name, value } = Label::decode(label.clone()).map_err(|error| self.fault(&error.to_string()))?;
+            own.insert(name, value);
+        }
+        let name = own.remove("__name__").unwrap_or_default();
+        let bound = own.remove("le").and_then(|le| le.parse().ok()).unwrap_or(f64::NAN);
+        Ok((name, own, bound))
+    }
+
+    fn flawed(&self, slice: &Slice, grid: Grid) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        for flawed in &slice.flawed {
+            for slo in (0..self.selectors.len()).filter(|slo| self.selectors[*slo] == flawed.selector) {
+                let unix_ms = |slot: &u32| slice.from_ms + self.header.interval_ms * i64::from(*slot);
+                let slots = flawed.slots.iter().filter_map(|slot| grid.slot(unix_ms(slot) as f64 / 1000.0));
+                found.extend(slots.map(|slot| (slot as usize, slo)));
+            }
+        }
+        found
+    }
+
+    fn frame(&mut self) -> Result<Frame, SourceError> {
+        let start = self.at;
+        let mut length = 0usize;
+        for shift in (0..32).step_by(7) {
+            let [byte] = self.bytes::<1>()?;
+            length |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        let checksum = self.bytes::<4>()?;
+        if length > MAX_FRAME_BYTES {
+            return Err(self.fault_at(start, "a frame is impossibly long"));
+        }
+        let mut body = vec![0; length];
+        self.fill(&mut body)?;
+        if crc32c::crc32c(&body).to_be_bytes() != checksum {
+            return Err(self.fault_at(start, "a frame's checksum is wrong"));
+        }
+        Frame::decode(Bytes::from(body)).map_err(|error| self.fault_at(start, &error.to_string()))
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], SourceError> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), SourceError> {
+        self.input.read_exact(bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.fault("the file ends before the recording does"),
+            _ => self.fault(&error.to_string()),
+        })?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn fault(&self, why: &str) -> SourceError {
+        self.fault_at(self.at, why)
+    }
+
+    fn fault_at(&self, at: u64, why: &str) -> SourceError {
+        let (file, place) = (self.path.display().to_string(), format!("byte {at}"));
+        SourceError::File { file, place, why: why.to_owned() }
+    }
+}
+
+/// Whether the slice with this mark can be read together with those.
+fn goes_on(slices: &Slices, mark: &Slice, interval_ms: i64) -> bool {
+    let Some(last) = slices.marks.last() else { return true };
+    slices.samples < SAMPLES_AT_ONCE && slices.end_ms(interval_ms) == Some(mark.from_ms) && last.partial == mark.partial
+}
