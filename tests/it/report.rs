@@ -18,7 +18,7 @@ use slowburn::replay::score::Known;
 use slowburn::replay::{Recorder, ReplayError, Replayed};
 use slowburn::source::prometheus::Detail;
 
-use super::history::{Layer, Plan, Series};
+use super::history::{Incident, Layer, Plan, Series};
 use super::{quality, replay};
 
 const RULES: &str = include_str!("../../rules/standard.yml");
@@ -305,6 +305,33 @@ fn thirty_days_of_ten_layers_are_light() {
     let page = page(&config, &replayed, &observed);
     assert_eq!(observed.samples.stretch, Duration::from_hours(1), "a point of a curve is an hour");
     assert!(page.len() < 2_000_000, "{} bytes", page.len());
+}
+
+#[test]
+fn a_page_of_too_many_layers_is_bounded_and_says_what_it_leaves_out() {
+    const MORE: usize = 5;
+    let mut plan = quality::plan(2, 2);
+    plan.layers.iter_mut().for_each(|layer| layer.pods.truncate(1));
+    let name = |of: &str, copy: usize| format!("{of}-{copy}");
+    let copies = |copy| plan.layers.iter().map(move |layer| Layer { name: name(&layer.name, copy), ..layer.clone() });
+    let layers = (0..40 + MORE / 5).flat_map(copies).collect::<Vec<_>>();
+    // The first ones have no incidents.
+    let befalls = |copy| plan.incidents.iter().map(move |it| Incident { layer: name(&it.layer, copy), ..it.clone() });
+    plan.incidents = (1..40 + MORE / 5).flat_map(befalls).collect();
+    plan.layers = layers;
+    plan.scrape_interval = Duration::from_minutes(4);
+    let config = configured("checkout", &plan.layers, "standard");
+    let mut spec = Spec::clone(&config.spec);
+    spec.interval = plan.scrape_interval;
+    let config = Config { spec: Arc::new(spec), ..config };
+    let (replayed, observed) = observed(&config, &plan, &plan.series(), &[]);
+    let page = page(&config, &replayed, &observed);
+    assert!(page.len() < 7_000_000, "{} bytes", page.len());
+    assert!(page.contains("<strong>5 of 205 SLOs are not plotted. </strong>"));
+    assert_eq!(page.matches("type=\"application/json\"").count(), 200);
+    let left_out = page.split("<details class=\"layer\"").filter(|layer| layer.contains("Not plotted."));
+    let alerts: Vec<bool> = left_out.map(|layer| !layer.contains("No alerts.")).collect();
+    assert_eq!(alerts, [false; MORE], "those without are left out");
 }
 
 #[test]

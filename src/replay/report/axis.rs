@@ -12,6 +12,12 @@ const STEPS_S: [i64; 18] = [
     60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 345_600, 604_800, 1_209_600,
     2_419_200, 7_257_600,
 ];
+/// At most so many rows has a table ...
+const MAX_ROWS: i64 = 40;
+/// ... and fewer where there are many SLOs: the tables of one plot of each have so many rows together ...
+const MAX_ROWS_IN_ALL: i64 = 3_000;
+/// ... but never fewer than these.
+const LEAST_ROWS: i64 = 12;
 /// Values are written no closer to each other than this, in pixels.
 const MIN_DISTANCE_PX: f64 = 15.0;
 /// Beyond this many times its pivot, a scale is logarithmic.
@@ -23,6 +29,8 @@ pub struct TimeAxis {
     pub start: Timestamp,
     pub stretch: Duration,
     pub stretches: usize,
+    /// Of the table behind a plot.
+    max_rows: i64,
 }
 
 /// Where values lie.
@@ -41,7 +49,9 @@ pub enum Scale {
 
 impl TimeAxis {
     pub fn of(samples: &Samples) -> Self {
-        Self { start: samples.start, stretch: samples.stretch, stretches: samples.stretches }
+        let slos = samples.slos.len().max(1) as i64;
+        let max_rows = (MAX_ROWS_IN_ALL / slos).clamp(LEAST_ROWS, MAX_ROWS);
+        Self { start: samples.start, stretch: samples.stretch, stretches: samples.stretches, max_rows }
     }
 
     pub fn end(&self) -> Timestamp {
@@ -76,13 +86,13 @@ impl TimeAxis {
         ticks
     }
 
-    /// Stretches as the rows of a table: at most 40 of them, each of a round length if there is one.
+    /// Stretches as the rows of a table, each of a round length if there is one.
     pub fn rows(&self) -> Vec<std::ops::Range<usize>> {
-        const MAX_ROWS: i64 = 40;
-        let fits =
-            |length: &Duration| length.ms() % self.stretch.ms() == 0 && self.length().ms() / length.ms() < MAX_ROWS;
+        let fits = |length: &Duration| {
+            length.ms() % self.stretch.ms() == 0 && self.length().ms() / length.ms() < self.max_rows
+        };
         let round = [self.stretch].into_iter().chain(STEPS_S.map(Duration::from_secs));
-        let even = Duration::from_ms(self.stretch.ms() * (self.stretches as i64 / (MAX_ROWS - 1) + 1));
+        let even = Duration::from_ms(self.stretch.ms() * (self.stretches as i64 / (self.max_rows - 1) + 1));
         let length = round.into_iter().find(fits).unwrap_or(even);
         let number = |stretch: usize| self.begins(stretch).slot_number(length);
         let mut rows: Vec<std::ops::Range<usize>> = Vec::new();
@@ -161,7 +171,7 @@ mod tests {
     fn times_have_round_ticks() {
         let start = Timestamp::from_unix_s(1_772_323_200);
         let check = |stretch_s, stretches, expected: &[&str]| {
-            let axis = TimeAxis { start, stretch: Duration::from_secs(stretch_s), stretches };
+            let axis = TimeAxis { start, stretch: Duration::from_secs(stretch_s), stretches, max_rows: 40 };
             let ticks: Vec<String> = axis.ticks().into_iter().map(|(_, label)| label).collect();
             assert_eq!(ticks, expected);
             let rows = axis.rows();

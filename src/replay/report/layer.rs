@@ -14,8 +14,12 @@ use crate::engine::rule::{Limit, Rule, Stage};
 use crate::engine::sli::SloSpec;
 use crate::engine::time::{Duration, Timestamp};
 
-/// More alerts of one SLO than this are counted and not listed.
+/// More alerts of one SLO than this are counted and not listed ...
 const MAX_ALERTS: usize = 200;
+/// ... and fewer where there are many SLOs: all lists together are about a megabyte.
+const MAX_ALERTS_IN_ALL: usize = 5_000;
+/// SLOs that are plotted, at most: some 30 kB each, and nobody looks through more.
+pub const MAX_PLOTTED: usize = 200;
 
 /// One SLO with all that a report knows of it.
 pub struct Layer<'a> {
@@ -26,9 +30,11 @@ pub struct Layer<'a> {
     pub spec: &'a SloSpec,
     pub samples: &'a SloSamples,
     pub alerts: Vec<&'a AlertRecord>,
+    pub is_plotted: bool,
 }
 
-/// All of them, as the configuration has them; instances by their labels.
+/// All of them, as the configuration has them; instances by their labels. Where they are too many, those are plotted
+/// that came nearest to a limit.
 pub fn layers<'a>(report: &Report<'a>) -> Vec<Layer<'a>> {
     let mut samples: Vec<&SloSamples> = report.samples.slos.iter().collect();
     samples.sort_by(|a, b| (a.template, &a.labels).cmp(&(b.template, &b.labels)));
@@ -40,16 +46,18 @@ pub fn layers<'a>(report: &Report<'a>) -> Vec<Layer<'a>> {
         };
         // Two names may differ by characters only that no anchor has.
         let id = format!("slo-{}-{}", number + 1, words::slug(&name));
-        Layer { id, name, spec, samples, alerts: report.document.alerts.iter().filter(is_its).collect() }
+        let alerts = report.document.alerts.iter().filter(is_its).collect();
+        Layer { id, name, spec, samples, alerts, is_plotted: true }
     };
-    samples.into_iter().enumerate().map(layer).collect()
+    let mut layers: Vec<Layer<'a>> = samples.into_iter().enumerate().map(layer).collect();
+    let mut nearest: Vec<usize> = (0..layers.len()).collect();
+    nearest.sort_by(|a, b| layers[*b].peak_usage().total_cmp(&layers[*a].peak_usage()));
+    nearest.into_iter().skip(MAX_PLOTTED).for_each(|number| layers[number].is_plotted = false);
+    layers
 }
 
 impl Layer<'_> {
     pub fn render(&self, report: &Report<'_>) -> Markup {
-        let axis = TimeAxis::of(report.samples);
-        let backdrop = Backdrop { axis, incidents: self.incidents(report), sights: &self.samples.sights };
-        let plots = self.plots(report);
         let spec = self.spec;
         html! {
             details.layer id=(self.id) open {
@@ -61,14 +69,28 @@ impl Layer<'_> {
                     @if let Some(owner) = &spec.owner { ", owner " b { (owner) } }
                     ". " (self.unseen())
                 }
-                div.plots {
-                    @for plot in &plots { (plot.render(&backdrop)) }
-                    div.frame { span {} (backdrop.times()) }
-                }
+                @if self.is_plotted { (self.plotted(report)) } @else { p.about { "Not plotted." } }
                 (self.alerts(report))
-                script type="application/json" { (PreEscaped(self.data(&plots, axis))) }
             }
         }
+    }
+
+    fn plotted(&self, report: &Report<'_>) -> Markup {
+        let axis = TimeAxis::of(report.samples);
+        let backdrop = Backdrop { axis, incidents: self.incidents(report), sights: &self.samples.sights };
+        let plots = self.plots(report);
+        html! {
+            div.plots {
+                @for plot in &plots { (plot.render(&backdrop)) }
+                div.frame { span {} (backdrop.times()) }
+            }
+            script type="application/json" { (PreEscaped(self.data(&plots, axis))) }
+        }
+    }
+
+    /// The greatest share of a limit that was in use.
+    fn peak_usage(&self) -> f64 {
+        self.samples.peaks.iter().flatten().map(|peak| peak.usage).fold(0.0, f64::max)
     }
 
     fn plots(&self, report: &Report<'_>) -> Vec<Plot<'_>> {
@@ -236,6 +258,7 @@ impl Layer<'_> {
 
     fn alerts(&self, report: &Report<'_>) -> Markup {
         let end = report.document.to;
+        let listed = (MAX_ALERTS_IN_ALL / report.samples.slos.len().max(1)).min(MAX_ALERTS);
         html! {
             @if self.alerts.is_empty() { p.about { "No alerts." } } @else {
                 details.numbers {
@@ -250,7 +273,7 @@ impl Layer<'_> {
                                 }
                             }
                             tbody {
-                                @for alert in self.alerts.iter().take(MAX_ALERTS) {
+                                @for alert in self.alerts.iter().take(listed) {
                                     tr {
                                         th scope="row" { (words::time(alert.fired_at)) }
                                         td { (alert.rule) }
@@ -262,8 +285,8 @@ impl Layer<'_> {
                                 }
                             }
                         }
-                        @if self.alerts.len() > MAX_ALERTS {
-                            p { (self.alerts.len() - MAX_ALERTS) " more; the JSON document has them all." }
+                        @if self.alerts.len() > listed {
+                            p { (self.alerts.len() - listed) " more; the JSON document has them all." }
                         }
                     }
                 }

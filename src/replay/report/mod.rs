@@ -21,7 +21,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use self::layer::{Layer, layers};
+use self::layer::{Layer, MAX_PLOTTED, layers};
 use self::samples::Samples;
 use self::timeline::Incidents;
 use super::document::Document;
@@ -36,8 +36,8 @@ use crate::source::reader::Reader;
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// The numbers of all plots together, in values, beyond which stretches are made longer: a page of about a megabyte.
-const MAX_VALUES: usize = 150_000;
+/// The numbers of all plots together, in values, beyond which stretches are made longer: some two megabytes of a page.
+const MAX_VALUES: usize = 100_000;
 
 /// A notification as its receiver would have read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub async fn observe(
 impl Samples {
     /// In stretches so long that a page of them is light.
     pub fn light(self) -> Self {
-        let tracks: usize = self.slos.iter().map(|slo| slo.tracks.len()).sum();
+        let tracks: usize = self.slos.iter().take(MAX_PLOTTED).map(|slo| slo.tracks.len()).sum();
         let times = (tracks * self.stretches).div_ceil(MAX_VALUES);
         self.coarser(times)
     }
@@ -194,6 +194,13 @@ fn plots(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
                 "Behind the curves stand the journey's incidents; the strip at the top tells at which stage the rule's alert \
                  stood, thin for warning and thick for critical. Hatched is what was not seen, and the strip at the bottom \
                  marks what was seen in part."
+            }
+            @if layers.len() > MAX_PLOTTED {
+                p.notice role="note" {
+                    strong { (layers.len() - MAX_PLOTTED) " of " (layers.len()) " SLOs are not plotted. " }
+                    "Those that came nearest to a limit are, and a page with all would be too heavy. The JSON document has \
+                     the alerts of all."
+                }
             }
             p.about.keyboard hidden {
                 "Pointing at a plot tells its values. By keyboard: each SLO has a reader before its plots, on which left and right \

@@ -79,7 +79,9 @@
   });
 
   all(".layer").forEach((layer) => {
-    const data = JSON.parse(layer.querySelector("script").textContent);
+    const numbers = layer.querySelector("script");
+    if (!numbers) return;
+    const data = JSON.parse(numbers.textContent);
     const areas = all(".plot .area", layer);
     data.plots.forEach((plot) => plot.lines.forEach((line) => { line[1] = unpack(line[1]); }));
     // Its own tooltip would lie over ours.
