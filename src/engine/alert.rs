@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::Labels;
 use super::rule::{Rule, Stage, Urgency};
-use super::slo::Measurement;
 use super::stage::{Evidence, StageMachine, Verdict};
 use super::time::Timestamp;
 
@@ -74,14 +73,13 @@ impl RuleState {
         &mut self,
         now: Timestamp,
         rule: &Rule,
-        measured: &Measurement,
-        may_clear: bool,
+        evidence: Evidence,
         identity: impl FnOnce() -> (String, Option<String>, Labels),
     ) -> (Verdict, StageChange) {
-        let Measurement { usage, proven_usage, .. } = *measured;
+        let usage = evidence.usage;
         let mut watched = self.watched.take().unwrap_or_default();
         let before = watched.machine;
-        let verdict = watched.machine.evaluate(now, rule, Evidence { usage, proven_usage, may_clear });
+        let verdict = watched.machine.evaluate(now, rule, evidence);
         watched.peak_usage = watched.peak_usage.max(usage);
         let (stage, breached_at, peak_usage) =
             (watched.machine.stage(), watched.machine.breached_at(), watched.peak_usage);
@@ -123,6 +121,10 @@ impl RuleState {
     /// Whether no evaluation under the lowest threshold could change anything.
     pub fn is_quiet(&self) -> bool {
         self.watched.is_none()
+    }
+
+    pub fn machine(&self) -> StageMachine {
+        self.watched.as_ref().map(|watched| watched.machine).unwrap_or_default()
     }
 
     /// Takes note that an evaluation was due but could not be made. Returns whether that changed anything.

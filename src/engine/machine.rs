@@ -9,6 +9,7 @@
 //! assert!(effects.is_empty());
 //! ```
 
+pub mod ahead;
 mod bind;
 mod collect;
 mod hold;
@@ -39,11 +40,11 @@ use super::silence::Silence;
 use super::sli::NewSeries;
 use super::slo::{Sight, Slo};
 use super::spec::{Outcome, Spec};
-use super::stage::Verdict;
+use super::stage::{Evidence, Verdict};
 use super::time::Timestamp;
 use collect::Digests;
 use hold::Holds;
-use plan::{Plan, plans};
+use plan::{Look, Plan, plans};
 use remember::Remembered;
 
 /// What happened in the world. Absence of data is an input, never a zero.
@@ -267,9 +268,14 @@ impl Engine {
             Input::Unsilence { id } => self.holds.silences.end(now, id),
             Input::Tick => {}
         }
+        self.hand_out(now, &mut effects);
+        effects
+    }
+
+    /// Adds what is to be reported and sent.
+    fn hand_out(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         effects.extend(self.reports.drain(..).map(Effect::Report));
         effects.extend(self.outbox.due(now).into_iter().map(Effect::Deliver));
-        effects
     }
 
     fn note_due(&mut self, slot: Timestamp) {
@@ -321,15 +327,6 @@ impl Engine {
         self.newest_slot = Some(slot);
     }
 
-    /// Ends a slot for one SLO. Returns what was known of it before, if that is another thing now.
-    fn close_slot(&mut self, index: usize, slot: Timestamp, partial: bool) -> Option<Sight> {
-        let slo = &mut self.slos[index];
-        let before = slo.sight;
-        slo.close_slot(slot.slot_number(self.spec.interval), slot, partial);
-        let steady = |sight| matches!(sight, Sight::Ok | Sight::Idle);
-        (slo.sight != before && !(steady(slo.sight) && steady(before))).then_some(before)
-    }
-
     /// Counts a slot in that passed before. One that nobody evaluated is evaluated now, in its turn: so a breach that
     /// began while nobody looked has its true start, and a recovery its true end. Telling waits for the next poll.
     fn backfill(&mut self, slot: Timestamp, snapshot: &Snapshot, effects: &mut Vec<Effect>) {
@@ -338,18 +335,22 @@ impl Engine {
             self.incidents_stale |= self.evaluate_rules(slot, snapshot.partial, effects);
             return;
         }
-        for index in 0..self.slos.len() {
-            self.close_slot(index, slot, snapshot.partial);
-        }
+        let number = slot.slot_number(self.spec.interval);
+        self.slos.iter_mut().for_each(|slo| slo.close_slot(number, slot, snapshot.partial));
     }
 
     fn evaluate(&mut self, slot: Timestamp, partial: bool, effects: &mut Vec<Effect>) {
         self.last_answer = Some(slot);
         let held_otherwise = self.look_at_holds(slot);
         let changed = self.evaluate_rules(slot, partial, effects);
+        self.conclude(slot, changed || held_otherwise, effects);
+    }
+
+    /// What follows once all rules of a slot are evaluated; `changed` says that alerts changed, or what holds them.
+    fn conclude(&mut self, slot: Timestamp, changed: bool, effects: &mut Vec<Effect>) {
         self.look_after_source(slot, effects);
         let stale = std::mem::take(&mut self.incidents_stale);
-        if changed || stale || held_otherwise || self.incidents.values().any(|incident| incident.is_due(slot)) {
+        if changed || stale || self.incidents.values().any(|incident| incident.is_due(slot)) {
             self.update_incidents(slot, effects);
         }
         self.look_at_digests(slot, effects);
@@ -358,27 +359,33 @@ impl Engine {
     /// Evaluates what is due in a slot that was counted in. Returns whether an alert changed.
     fn evaluate_rules(&mut self, slot: Timestamp, partial: bool, effects: &mut Vec<Effect>) -> bool {
         self.missed.partial += u64::from(partial);
-        self.note_due_schedules(slot);
+        let before = self.evaluated_slot.unwrap_or(slot - self.spec.interval);
+        for (due, schedule) in self.due.iter_mut().zip(&self.schedules) {
+            *due = schedule.is_due(before, slot);
+        }
+        let (number, spec) = (slot.slot_number(self.spec.interval), self.spec.clone());
         let mut changed = false;
         // One SLO after the other, so that each one's memory is fetched once.
         for index in 0..self.slos.len() {
-            let template = self.slos[index].template;
-            if let Some(from) = self.close_slot(index, slot, partial) {
-                let (slo, to) = (self.spec.slos[template].place(), self.slos[index].sight);
-                effects.push(Effect::Report(Report::SightChanged { slo, from, to }));
+            let slo = &mut self.slos[index];
+            let template = slo.template;
+            let from = slo.sight;
+            slo.close_slot(number, slot, partial);
+            let newest = slo.steady_newest();
+            if slo.sight != from {
+                self.report_sight(index, from, effects);
             }
-            let newest =
-                self.slos[index].newest().filter(|_| matches!(self.slos[index].sight, Sight::Ok | Sight::Idle));
             for rule in 0..self.plans[template].len() {
                 let plan = &self.plans[template][rule];
                 if !self.due[plan.schedule] {
                     continue;
                 }
+                let key = AlertKey { slo: index, rule };
                 let is_quiet = self.rules[index][rule].is_quiet();
-                if is_quiet && newest.is_some_and(|newest| plan.quiet.holds(&self.slos[index], newest, plan.windows)) {
-                    self.evaluations += 1;
-                } else {
-                    changed |= self.evaluate_rule(slot, AlertKey { slo: index, rule }, effects);
+                match plan.look(&self.slos[index], newest, (&spec.slos[template], rule), is_quiet, number) {
+                    Look::Quiet => self.evaluations += 1,
+                    Look::Unseen => self.skip_rule(key),
+                    Look::Seen(evidence) => changed |= self.take_evidence(slot, key, evidence, effects),
                 }
             }
         }
@@ -386,42 +393,38 @@ impl Engine {
         changed
     }
 
-    fn note_due_schedules(&mut self, slot: Timestamp) {
-        let before = self.evaluated_slot.unwrap_or(slot - self.spec.interval);
-        for (due, schedule) in self.due.iter_mut().zip(&self.schedules) {
-            *due = match schedule {
-                // A due slot that was missed is made up for at the next one.
-                Schedule::Every(every) => slot.slot_number(*every) != before.slot_number(*every),
-                Schedule::At(calendar) => calendar.occurs_within(before, slot),
-            };
+    /// Reports what is known of an SLO now, unless requests only came or stayed away.
+    fn report_sight(&self, index: usize, from: Sight, effects: &mut Vec<Effect>) {
+        let slo = &self.slos[index];
+        if !(slo.sight.is_steady() && from.is_steady()) {
+            let (slo, to) = (self.spec.slos[slo.template].place(), slo.sight);
+            effects.push(Effect::Report(Report::SightChanged { slo, from, to }));
+        }
+    }
+
+    /// An evaluation was due and could not be made.
+    fn skip_rule(&mut self, key: AlertKey) {
+        if let (true, Some(remembered)) = (self.rules[key.slo][key.rule].skip(), &mut self.remembered) {
+            remembered.touch_rule(key);
         }
     }
 
     /// Returns whether an alert changed.
-    fn evaluate_rule(&mut self, slot: Timestamp, key: AlertKey, effects: &mut Vec<Effect>) -> bool {
+    fn take_evidence(
+        &mut self,
+        slot: Timestamp,
+        key: AlertKey,
+        evidence: Evidence,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let slo = &self.slos[key.slo];
-        let plan = &self.plans[slo.template][key.rule];
-        let state = &mut self.rules[key.slo][key.rule];
-        let may_clear = matches!(slo.sight, Sight::Ok | Sight::Idle);
-        let was_quiet = state.is_quiet();
-        if may_clear && was_quiet && plan.is_clearly_under(slo) {
-            self.evaluations += 1;
-            return false;
-        }
         let spec = &self.spec.slos[slo.template];
         let rule = &spec.rules[key.rule];
-        let number = slot.slot_number(self.spec.interval);
-        let seen = may_clear || slo.sight == Sight::Partial && slo.is_present(number);
-        let measured = seen.then(|| slo.measure(spec, rule, plan.windows));
-        let Some(measured) = measured.filter(|measured| plan.is_covered(measured.short)) else {
-            if let (true, Some(remembered)) = (state.skip(), &mut self.remembered) {
-                remembered.touch_rule(key);
-            }
-            return false;
-        };
+        let state = &mut self.rules[key.slo][key.rule];
+        let was_quiet = state.is_quiet();
         self.evaluations += 1;
         let identity = || (spec.journey.clone(), spec.layer.clone(), slo.labels.clone());
-        let (verdict, change) = state.evaluate(slot, rule, &measured, may_clear, identity);
+        let (verdict, change) = state.evaluate(slot, rule, evidence, identity);
         if let (false, Some(remembered)) = (was_quiet && state.is_quiet(), &mut self.remembered) {
             remembered.touch_rule(key);
         }
@@ -454,11 +457,9 @@ impl Engine {
         for slo in &mut self.slos {
             slo.see(Sight::Blind, slot);
         }
-        for (slo, rules) in self.rules.iter_mut().enumerate() {
-            for (rule, state) in rules.iter_mut().enumerate() {
-                if let (true, Some(remembered)) = (state.skip(), &mut self.remembered) {
-                    remembered.touch_rule(AlertKey { slo, rule });
-                }
+        for slo in 0..self.rules.len() {
+            for rule in 0..self.rules[slo].len() {
+                self.skip_rule(AlertKey { slo, rule });
             }
         }
         let held_otherwise = self.look_at_holds(slot);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::time::{Calendar, Duration};
+use super::time::{Calendar, Duration, Timestamp};
 
 /// How quickly a human must look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,6 +46,17 @@ pub enum Schedule {
     Every(Duration),
     /// At the first slot at or after each occurrence.
     At(Arc<dyn Calendar>),
+}
+
+impl Schedule {
+    /// Whether it is due at `slot`, if `before` is the slot that was evaluated last. One that was missed is made up for
+    /// at the next.
+    pub fn is_due(&self, before: Timestamp, slot: Timestamp) -> bool {
+        match self {
+            Schedule::Every(every) => slot.slot_number(*every) != before.slot_number(*every),
+            Schedule::At(calendar) => calendar.occurs_within(before, slot),
+        }
+    }
 }
 
 /// A rule as the engine runs it, every default filled in.

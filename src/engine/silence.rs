@@ -121,6 +121,14 @@ impl Silences {
         changed
     }
 
+    /// Whether [`Silences::advance`] would change anything at `slot`.
+    pub fn change_by(&self, slot: Timestamp, interval: Duration) -> bool {
+        let mut known = self.by_id.values();
+        known.any(|Known { silence, is_active }| {
+            silence.is_active(slot, interval) != *is_active || slot.since(silence.ends_at) >= KEEP_FOR
+        })
+    }
+
     /// Whether one that is active matches.
     pub fn hold<'a>(&self, label: &dyn Fn(&str) -> Option<&'a str>) -> bool {
         self.by_id.values().any(|known| known.is_active && known.silence.matches(label))

@@ -46,6 +46,13 @@ pub enum Sight {
     Unmeasurable,
 }
 
+impl Sight {
+    /// Whether all was measured, requests or none.
+    pub fn is_steady(self) -> bool {
+        matches!(self, Sight::Ok | Sight::Idle)
+    }
+}
+
 /// Windows in slots, worked out once per rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
@@ -253,7 +260,7 @@ impl Slo {
             (true, _) if self.misfit().is_some() => Sight::Unmeasurable,
             _ if self.flawed_slot == slot => Sight::Partial,
             // What does not count is not looked at.
-            (true, _) if self.excluded_slot == slot && matches!(self.sight, Sight::Ok | Sight::Idle) => self.sight,
+            (true, _) if self.excluded_slot == slot && self.sight.is_steady() => self.sight,
             (true, _) if total_before.is_none_or(|before| row[TOTAL] > before) => Sight::Ok,
             (true, _) => Sight::Idle,
             (false, true) => Sight::Unborn,
@@ -269,6 +276,45 @@ impl Slo {
         }
     }
 
+    /// Whether it may run ahead: it was born, and so were all its histories.
+    pub fn may_run_ahead(&self) -> bool {
+        !self.counters.is_empty() && self.histories().all(|history| !history.is_empty())
+    }
+
+    /// Begins to count up to `slots` slots ahead of what others look at: see [`History::run_ahead`]. Returns what is to
+    /// be handed to [`Slo::come_back`].
+    pub fn run_ahead(&mut self, slots: i64) -> (Sight, Timestamp) {
+        self.counters.run_ahead(slots);
+        self.histories_mut().for_each(|history| history.run_ahead(slots));
+        (self.sight, self.sight_since)
+    }
+
+    /// Shows what it did before it ran ahead.
+    pub fn come_back(&mut self, seen: (Sight, Timestamp)) {
+        self.counters.come_back();
+        self.histories_mut().for_each(History::come_back);
+        (self.sight, self.sight_since) = seen;
+    }
+
+    /// Shows the windows of `slot`, up to which it ran ahead.
+    pub fn follow(&mut self, slot: i64) {
+        self.counters.follow(slot);
+        self.histories_mut().for_each(|history| history.follow(slot));
+    }
+
+    /// How many counts a slot takes in its windows.
+    pub fn row_counts(&self) -> usize {
+        size_of::<Row>() / size_of::<f64>() + self.histories().map(History::width).sum::<usize>()
+    }
+
+    fn histories(&self) -> impl Iterator<Item = &History> {
+        self.layouts.iter().filter_map(|layout| layout.history.as_ref())
+    }
+
+    fn histories_mut(&mut self) -> impl Iterator<Item = &mut History> {
+        self.layouts.iter_mut().filter_map(|layout| layout.history.as_mut())
+    }
+
     /// Goes on at `now` as if all had been counted `slots` earlier.
     pub fn rewind(&mut self, now: Timestamp, slots: i64) {
         self.sight_since = self.sight_since.min(now);
@@ -276,9 +322,7 @@ impl Slo {
             *slot = slot.saturating_sub(slots);
         }
         self.counters.rewind(slots);
-        for history in self.layouts.iter_mut().filter_map(|layout| layout.history.as_mut()) {
-            history.rewind(slots);
-        }
+        self.histories_mut().for_each(|history| history.rewind(slots));
     }
 
     /// Whether a series was present in `slot`, the newest.
@@ -309,6 +353,11 @@ impl Slo {
     /// What was counted up to the newest slot; `None` before anything was.
     pub fn newest(&self) -> Option<Row> {
         self.counters.newest().try_into().ok()
+    }
+
+    /// The same, where it was measured in full.
+    pub fn steady_newest(&self) -> Option<Row> {
+        self.newest().filter(|_| self.sight.is_steady())
     }
 
     /// What was counted over the last `window` up to the `newest` slot.

@@ -7,6 +7,9 @@
 //! Missed slots hold the row before them, which makes a lookup "the last poll at or before `now - w`": the meaning of
 //! Prometheus 3's `anchored` modifier, without extrapolation.
 //!
+//! History that is known beforehand may be counted in ahead of the slot that everybody else looks back from: see
+//! [`History::run_ahead`].
+//!
 //! ```
 //! use slowburn::engine::window::{Age, History};
 //! let mut history = History::new(1, 1000);
@@ -35,8 +38,11 @@ pub struct Age {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct History {
     width: usize,
-    /// Rows of tier 0: fewer than `EXACT_SLOTS + 1` where no older age is ever asked for.
+    /// Rows of tier 0: fewer than `EXACT_SLOTS + 1` where no older age is ever asked for, and `room` more.
     exact_rows: i64,
+    /// How many slots it may run ahead.
+    #[serde(skip)]
+    room: i64,
     last_tier: u32,
     first_slot: i64,
     newest_slot: i64,
@@ -44,6 +50,9 @@ pub struct History {
     ahead: i64,
     /// Which row of tier 0 is the newest.
     newest_row: i64,
+    /// While it runs ahead: how many of the newest rows no tier has seen yet.
+    #[serde(skip)]
+    unsettled: Option<i64>,
     /// The first row ever pushed: what a window reaching back before it starts from.
     first_row: Box<[f64]>,
     /// Tier 0, then each further tier once it is reached.
@@ -69,11 +78,13 @@ impl History {
         Self {
             width,
             exact_rows: max_age_slots.min(EXACT_SLOTS) + 1,
+            room: 0,
             last_tier: Age::in_slots(max_age_slots).tier,
             first_slot: i64::MAX,
             newest_slot: i64::MIN,
             ahead: 0,
             newest_row: 0,
+            unsettled: None,
             first_row: vec![0.0; width].into_boxed_slice(),
             rows: Vec::new(),
         }
@@ -90,6 +101,10 @@ impl History {
 
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     pub fn newest_slot(&self) -> Option<i64> {
@@ -134,10 +149,22 @@ impl History {
     }
 
     fn write_newest(&mut self, slot: i64, row: &[f64]) {
-        self.newest_slot = slot;
-        self.newest_row = if self.newest_row + 1 == self.exact_rows { 0 } else { self.newest_row + 1 };
+        self.show_next(slot);
         let at = self.offset(0, slot);
         self.rows[at..at + self.width].copy_from_slice(row);
+        match &mut self.unsettled {
+            Some(unsettled) => *unsettled += 1,
+            None => self.settle(slot),
+        }
+    }
+
+    fn show_next(&mut self, slot: i64) {
+        self.newest_slot = slot;
+        self.newest_row = if self.newest_row + 1 == self.exact_rows { 0 } else { self.newest_row + 1 };
+    }
+
+    /// Brings the tiers to `slot`, the newest.
+    fn settle(&mut self, slot: i64) {
         // A row leaves tier k for tier k + 1 at the age of EXACT_SLOTS << k, if it is on the coarser stride: and since
         // that age is itself a multiple of the stride, exactly when the newest slot is.
         for tier in 1..=self.last_tier.min(slot.trailing_zeros()) {
@@ -154,6 +181,51 @@ impl History {
             }
             self.rows.copy_within(from..from + self.width, to);
         }
+    }
+
+    /// Begins to run ahead by up to `slots` slots, one after the other: they are pushed and read as ever, until
+    /// [`History::come_back`].
+    pub fn run_ahead(&mut self, slots: i64) {
+        debug_assert!(self.unsettled.is_none());
+        if self.room < slots {
+            self.make_room(slots);
+        }
+        self.unsettled = Some(0);
+    }
+
+    /// Stands where it stood before it ran ahead. It must go through the slots it saw by [`History::follow`] before it
+    /// is given another.
+    pub fn come_back(&mut self) {
+        let unsettled = self.unsettled.take().unwrap_or_default();
+        self.newest_slot = self.newest_slot.saturating_sub(unsettled);
+        self.newest_row = (self.newest_row - unsettled).rem_euclid(self.exact_rows);
+    }
+
+    /// Goes on to `slot`, up to which it ran ahead before.
+    pub fn follow(&mut self, slot: i64) {
+        if self.is_empty() {
+            return;
+        }
+        for slot in self.newest_slot + 1..=slot + self.ahead {
+            self.show_next(slot);
+            self.settle(slot);
+        }
+    }
+
+    fn make_room(&mut self, room: i64) {
+        let mut roomy = Self { room, exact_rows: self.exact_rows - self.room + room, ..self.clone() };
+        if !self.is_empty() {
+            let kept = self.exact_rows.min(roomy.exact_rows);
+            let tiers = &self.rows[self.exact_rows as usize * self.width..];
+            roomy.newest_row = kept - 1;
+            roomy.rows = Vec::with_capacity(roomy.exact_rows as usize * self.width + tiers.len());
+            for age in (0..kept).rev() {
+                roomy.rows.extend_from_slice(self.row(0, self.newest_slot - age));
+            }
+            roomy.rows.resize(roomy.exact_rows as usize * self.width, 0.0);
+            roomy.rows.extend_from_slice(tiers);
+        }
+        *self = roomy;
     }
 
     /// Adds `by` to every row later than that of `slot`: it was counted then, and only came to be known now.
@@ -206,7 +278,7 @@ impl History {
     pub fn at<const N: usize>(&self, age: Age) -> [f64; N] {
         // Most windows end where every slot has its row.
         let slot = self.newest_slot.saturating_sub(age.slots);
-        if age.tier == 0 && age.slots < self.exact_rows && slot >= self.first_slot {
+        if age.tier == 0 && age.slots < self.exact_rows - self.room && slot >= self.first_slot {
             let at = self.offset(0, slot);
             return std::array::from_fn(|column| self.rows[at + column]);
         }
@@ -221,7 +293,7 @@ impl History {
             return out.fill(0.0);
         }
         let age = if age.tier > self.last_tier { Age::in_slots(EXACT_SLOTS << self.last_tier) } else { age };
-        let slots = if age.tier == 0 { age.slots.min(self.exact_rows - 1) } else { age.slots };
+        let slots = if age.tier == 0 { age.slots.min(self.exact_rows - self.room - 1) } else { age.slots };
         let wanted = self.newest_slot - slots;
         if wanted <= self.first_slot {
             return out.copy_from_slice(&self.first_row);
@@ -231,20 +303,25 @@ impl History {
         if before < self.first_slot {
             self.between(&self.first_row, self.first_slot, before + stride, wanted, out);
         } else if before == wanted {
-            out.copy_from_slice(self.row(age.tier, before));
+            out.copy_from_slice(self.found(age.tier, before));
         } else {
-            self.between(self.row(age.tier, before), before, before + stride, wanted, out);
+            self.between(self.found(age.tier, before), before, before + stride, wanted, out);
         }
     }
 
     /// Between the row `then` of slot `from` and the row of slot `to`.
     fn between(&self, then: &[f64], from: i64, to: i64, wanted: i64, out: &mut [f64]) {
-        // The later row may not have come as far as this tier.
-        let later = self.row(Age::in_slots(self.newest_slot - to).tier, to);
+        let later = self.found(self.last_tier, to);
         let share = (wanted - from) as f64 / (to - from) as f64;
         for ((out, then), later) in out.iter_mut().zip(then).zip(later) {
             *out = then + (later - then) * share;
         }
+    }
+
+    /// The row of `slot`, a multiple of `tier`'s stride, which may not have come as far as this tier.
+    fn found(&self, tier: u32, slot: i64) -> &[f64] {
+        let settled = self.newest_slot - self.unsettled.unwrap_or_default();
+        self.row(tier.min(Age::in_slots(settled - slot).tier), slot)
     }
 
     fn row(&self, tier: u32, slot: i64) -> &[f64] {

@@ -1,6 +1,6 @@
 //! Feeds history to the engine and records what it decides.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -9,12 +9,13 @@ use crate::config::Config;
 use crate::engine::alert::AlertRecord;
 use crate::engine::histogram::Snapshot;
 use crate::engine::incident::IncidentRecord;
+use crate::engine::machine::ahead::Job;
 use crate::engine::notification::Notification;
 use crate::engine::rule::Limit;
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::{Effect, Engine, Input, Outcome, Spec};
 use crate::source::SourceError;
-use crate::source::feed::feed_from;
+use crate::source::feed::passage;
 use crate::source::prometheus::{Detail, History};
 use crate::source::reader::{Origin, Reader, Reading};
 
@@ -23,6 +24,10 @@ use super::score::{Known, Ledger};
 
 /// Each request for a slice of history may take this long.
 pub(super) const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
+/// Slots that are tried at once after one that had to be stepped by itself; twice as many each time that they can be.
+const LEAST_REACH: usize = 64;
+/// Slots of SLOs below which another thread costs more than it saves: about as many microseconds.
+const LEAST_SHARED: usize = 1_000;
 /// Slices read ahead while the engine works on one.
 const SLICES_AHEAD: usize = 2;
 
@@ -91,12 +96,12 @@ pub async fn replay_from(
     progress: impl FnMut(Progress) -> bool,
 ) -> Result<Replayed, ReplayError> {
     let (recorder, broken) =
-        drive(config, reader, (from, to), detail(&config.spec), given, progress, |_, _| {}).await?;
+        drive(config, reader, (from, to), detail(&config.spec), given, progress, Recorder::take).await?;
     Ok(Replayed { document: recorder.finish(), broken })
 }
 
-/// One engine over `[from, to]`, slice by slice; `observe` looks at it after each slot that was evaluated. Returns what
-/// was recorded, and why reading ended before `to`, if it did.
+/// One engine over `[from, to]`, slice by slice; `take` gives each to the recorder. Returns what was recorded, and why
+/// reading ended before `to`, if it did.
 pub(super) async fn drive(
     config: &Config,
     reader: Reader,
@@ -104,14 +109,14 @@ pub(super) async fn drive(
     detail: Detail,
     given: &Given,
     progress: impl FnMut(Progress) -> bool,
-    mut observe: impl FnMut(&Engine, Timestamp),
+    mut take: impl FnMut(&mut Recorder, &History),
 ) -> Result<(Recorder, Option<ReplayError>), ReplayError> {
     let interval = config.spec.interval;
     let (from, to) = inwards((from, to), interval)?;
     let warm_from = warm_from(&config.spec, from);
     let reading = reader.read(warm_from, to, interval, detail, SLICE_DEADLINE);
     let mut recorder = Recorder::new(config.spec.clone(), from, detail).knowing(&given.known);
-    let take = |history: &History| recorder.take_observed(history, &mut observe);
+    let take = |history: &History| take(&mut recorder, history);
     let broken = each_slice(reading, (warm_from, to), interval, progress, take).await?;
     Ok((recorder, broken))
 }
@@ -182,6 +187,26 @@ pub(super) fn detail(spec: &Spec) -> Detail {
     if limits.any(|limit| matches!(limit, Limit::Latency { .. })) { Detail::Buckets } else { Detail::Counts }
 }
 
+/// Runs jobs on as many threads as there are processors.
+fn on_all_cores(jobs: &mut [Job<'_>]) {
+    let work: usize = jobs.iter().map(Job::slots).sum();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(work / LEAST_SHARED).min(jobs.len());
+    if threads < 2 {
+        return jobs.iter_mut().for_each(Job::run);
+    }
+    let waiting = Mutex::new(jobs.iter_mut());
+    let run_next = || {
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        while let Some(job) = next() {
+            job.run();
+        }
+    };
+    std::thread::scope(|scope| {
+        (1..threads).for_each(|_| drop(scope.spawn(run_next)));
+        run_next();
+    });
+}
+
 /// An engine and everything it decided since the range began.
 pub struct Recorder {
     engine: Engine,
@@ -233,20 +258,56 @@ impl Recorder {
 
     /// Takes a slice of history: slots before `from` fill the windows, later ones are evaluated.
     pub fn take(&mut self, history: &History) {
-        self.take_observed(history, |_, _| {});
+        let mut at = self.first_of_use(history);
+        let Self { engine, log } = self;
+        let passage = passage(engine, history);
+        let mut snapshot = Snapshot::default();
+        let mut reach = LEAST_REACH;
+        while at < passage.slots {
+            let slot = passage.slot(at);
+            log.begin(engine, slot);
+            let end = at + reach.min(passage.slots - at).min(log.slots_alike(slot, history.step));
+            if let Some(mut ahead) = engine.run_ahead(&passage, at..end, slot >= log.from, on_all_cores) {
+                while let Some((slot, effects)) = engine.follow(&mut ahead) {
+                    log.ledger.begin(engine, slot);
+                    log.record(engine, slot, effects);
+                }
+                log.count(slot, passage.slot(ahead.end() - 1), ahead.end() - at);
+                reach = (reach * 2).min(passage.slots);
+                at = ahead.end();
+            } else {
+                passage.snapshot(at, &mut snapshot);
+                log.step(engine, slot, &snapshot);
+                reach = LEAST_REACH;
+                at += 1;
+            }
+        }
     }
 
-    /// As [`Self::take`]; `observe` looks at the engine after each slot that was evaluated.
+    /// As [`Self::take`], but slot by slot: `observe` looks at the engine after each that was evaluated.
     pub fn take_observed(&mut self, history: &History, mut observe: impl FnMut(&Engine, Timestamp)) {
-        // Before there was anything, one slot teaches the windows as much as a month of them.
-        let warming = slots(history.from, self.log.from, history.step).saturating_sub(1) as usize;
-        let idle = if self.engine.has_counted() { 0 } else { history.idle_slots().min(warming).min(history.slots) };
-        feed_from(&mut self.engine, history, idle.saturating_sub(1), |engine, slot, snapshot| {
-            self.log.step(engine, slot, snapshot);
-            if slot >= self.log.from {
+        let first = self.first_of_use(history);
+        let Self { engine, log } = self;
+        let passage = passage(engine, history);
+        let mut snapshot = Snapshot::default();
+        for at in first..passage.slots {
+            let slot = passage.slot(at);
+            passage.snapshot(at, &mut snapshot);
+            log.begin(engine, slot);
+            log.step(engine, slot, &snapshot);
+            if slot >= log.from {
                 observe(engine, slot);
             }
-        });
+        }
+    }
+
+    /// Before there was anything, one slot teaches the windows as much as a month of them.
+    fn first_of_use(&self, history: &History) -> usize {
+        if self.engine.has_counted() {
+            return 0;
+        }
+        let warming = slots(history.from, self.log.from, history.step).saturating_sub(1) as usize;
+        history.idle_slots().min(warming).min(history.slots).saturating_sub(1)
     }
 
     /// What receivers would have been told so far, in the order of the decisions: that of the document's list.
@@ -282,21 +343,46 @@ impl Recorder {
 }
 
 impl Log {
-    fn step(&mut self, engine: &mut Engine, slot: Timestamp, snapshot: &Snapshot) {
-        self.last = Some(slot);
+    /// Before `slot` is counted in.
+    fn begin(&mut self, engine: &Engine, slot: Timestamp) {
         self.ledger.begin(engine, slot);
+        if slot >= self.from {
+            self.before.get_or_insert_with(|| engine.totals().map(|(_, _, counts)| counts).collect());
+        }
+    }
+
+    /// How many slots from `slot` on, which began, begin with nothing to look at.
+    fn slots_alike(&self, slot: Timestamp, step: Duration) -> usize {
+        let until_range = (slot < self.from).then(|| slots(slot, self.from, step) - 1);
+        let until_incident = self.ledger.next_start().map(|start| slots(slot, start, step));
+        until_range.into_iter().chain(until_incident).min().map_or(usize::MAX, |slots| slots as usize)
+    }
+
+    fn step(&mut self, engine: &mut Engine, slot: Timestamp, snapshot: &Snapshot) {
+        self.count(slot, slot, 1);
         if slot < self.from {
             engine.step(slot, Input::Backfilled { slot, snapshot });
             return;
         }
-        self.before.get_or_insert_with(|| engine.totals().map(|(_, _, counts)| counts).collect());
-        self.slots += 1;
         let effects = engine.step(slot, Input::Polled { slot, snapshot });
         self.record(engine, slot, effects);
+    }
+
+    /// Notes that the slots from `first` to `last` passed.
+    fn count(&mut self, first: Timestamp, last: Timestamp, slots: usize) {
+        self.last = Some(last);
+        if first >= self.from {
+            self.slots += slots as u64;
+        }
+    }
+
+    /// Takes all that follows from a slot.
+    fn record(&mut self, engine: &mut Engine, slot: Timestamp, effects: Vec<Effect>) {
+        self.settle(engine, slot, effects);
         self.ledger.end(engine, slot);
     }
 
-    fn record(&mut self, engine: &mut Engine, slot: Timestamp, effects: Vec<Effect>) {
+    fn settle(&mut self, engine: &mut Engine, slot: Timestamp, effects: Vec<Effect>) {
         for effect in effects {
             self.ledger.note(&effect);
             match effect {
@@ -306,7 +392,7 @@ impl Log {
                 Effect::Deliver(delivery) => {
                     let (id, outcome) = (&delivery.notification.id, &Outcome::Delivered);
                     let next = engine.step(slot, Input::Settled { id, outcome });
-                    self.record(engine, slot, next);
+                    self.settle(engine, slot, next);
                 }
                 Effect::Alert(_) | Effect::Incident(_) | Effect::Report(_) => {}
             }

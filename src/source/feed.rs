@@ -1,10 +1,11 @@
 //! From what sources hand over to what the engine takes in.
 
 use crate::engine::Engine;
-use crate::engine::histogram::{Poll, SeriesId, Snapshot};
-use crate::engine::time::{Duration, Timestamp};
+use crate::engine::histogram::{Poll, Snapshot};
+use crate::engine::machine::ahead::{Passage, Row};
+use crate::engine::time::Timestamp;
 
-use super::prometheus::History;
+use super::prometheus::{History, HistorySeries};
 
 /// Binds a poll's series to the engine's and fills `snapshot` with them. Series beyond a limit are left out; the
 /// engine reports them.
@@ -20,45 +21,26 @@ pub fn bind(engine: &mut Engine, poll: &Poll, snapshot: &mut Snapshot) {
     poll.flawed.iter().for_each(|template| snapshot.push_flawed(*template));
 }
 
-/// Goes through a slice of history slot by slot, as polls at those slots would have seen it. `each` steps the engine
-/// with the snapshot.
-pub fn feed(engine: &mut Engine, history: &History, each: impl FnMut(&mut Engine, Timestamp, &Snapshot)) {
-    feed_from(engine, history, 0, each);
+/// Binds a slice of history to the engine's series: what polls at its slots would have seen. Series beyond a limit are
+/// left out; the engine reports them.
+pub fn passage<'a>(engine: &mut Engine, history: &'a History) -> Passage<'a> {
+    engine.forget_ended();
+    let row = |series: &'a HistorySeries| {
+        let id = engine.bind(series.slo, &series.labels, &series.bounds)?;
+        Some(Row { series: id, buckets: series.bounds.len(), counts: &series.counts })
+    };
+    let series = history.series.iter().filter_map(row).collect();
+    let History { from, step, slots, flawed, partial, .. } = history;
+    Passage { from: *from, step: *step, slots: *slots, series, flawed, partial: *partial }
 }
 
-/// The same from slot `first` of the slice on.
-pub fn feed_from(
-    engine: &mut Engine,
-    history: &History,
-    first: usize,
-    mut each: impl FnMut(&mut Engine, Timestamp, &Snapshot),
-) {
-    engine.forget_ended();
-    let bound: Vec<(SeriesId, usize, &[f64])> = history
-        .series
-        .iter()
-        .filter_map(|series| {
-            let id = engine.bind(series.slo, &series.labels, &series.bounds)?;
-            Some((id, series.bounds.len(), &series.counts[..]))
-        })
-        .collect();
+/// Goes through a slice of history slot by slot, as polls at those slots would have seen it. `each` steps the engine
+/// with the snapshot.
+pub fn feed(engine: &mut Engine, history: &History, mut each: impl FnMut(&mut Engine, Timestamp, &Snapshot)) {
+    let passage = passage(engine, history);
     let mut snapshot = Snapshot::default();
-    let mut slot = history.from + Duration::from_ms(history.step.ms() * first as i64);
-    let mut flawed = history.flawed.iter().skip_while(|(at, _)| *at < first).peekable();
-    for number in first..history.slots {
-        snapshot.clear();
-        snapshot.partial = history.partial;
-        while let Some((_, template)) = flawed.next_if(|(at, _)| *at == number) {
-            snapshot.push_flawed(*template);
-        }
-        for (id, buckets, counts) in &bound {
-            let counts = &counts[number * buckets..][..*buckets];
-            // A slot without the series is NaN in all its columns.
-            if !counts[0].is_nan() {
-                snapshot.push(*id, counts);
-            }
-        }
-        each(engine, slot, &snapshot);
-        slot += history.step;
+    for number in 0..passage.slots {
+        passage.snapshot(number, &mut snapshot);
+        each(engine, passage.slot(number), &snapshot);
     }
 }

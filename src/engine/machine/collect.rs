@@ -47,6 +47,16 @@ impl Engine {
         self.digests = digests;
     }
 
+    /// Whether the time of a digest came by `slot`.
+    pub(super) fn digests_are_due(&self, slot: Timestamp) -> bool {
+        let Digests { by_name, looked_at } = &self.digests;
+        let Some(before) = *looked_at else { return true };
+        self.spec.digests.iter().any(|digest| {
+            let sent_at = by_name.get(&digest.name).and_then(|collection| collection.sent_at);
+            digest.calendar.occurs_within(sent_at.map_or(before, |sent_at| before.max(sent_at)), slot)
+        })
+    }
+
     /// Sends the digests whose time came since the slot before.
     pub(super) fn look_at_digests(&mut self, slot: Timestamp, effects: &mut Vec<Effect>) {
         let before = self.digests.looked_at.replace(slot).unwrap_or(slot - self.spec.interval);

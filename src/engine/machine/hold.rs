@@ -61,6 +61,14 @@ impl Engine {
         changed
     }
 
+    /// Whether silences or hours may be otherwise at `slot` than at the slot that was looked at last.
+    pub(super) fn holds_are_due(&self, slot: Timestamp) -> bool {
+        let Holds { silences, phases, .. } = &self.holds;
+        phases.len() != self.spec.hours.len()
+            || phases.iter().any(|phase| phase.until <= slot)
+            || silences.change_by(slot, self.spec.interval)
+    }
+
     /// How many alerts that stand match all of these.
     pub(in crate::engine) fn count_standing(&self, matchers: &[Matcher]) -> usize {
         let matching = self.standing.iter().filter(|key| {
@@ -97,6 +105,15 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Whether all requests since the slot before `slot` count, maintenance or not.
+    pub(super) fn all_counts(&self, slot: Timestamp) -> bool {
+        let mut excluding = self.spec.maintenance.iter().filter(|window| !window.counts);
+        excluding.all(|window| {
+            let phase = self.spec.hours[window.hours].phase(slot - self.spec.interval);
+            !phase.open && phase.until >= slot
+        })
     }
 
     pub(in crate::engine) fn is_open(&self, hours: usize) -> bool {

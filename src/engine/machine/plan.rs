@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::engine::rule::{Limit, Rule, Schedule};
 use crate::engine::sli::{SloSpec, Traffic};
-use crate::engine::slo::{Row, Slo, Windows};
+use crate::engine::slo::{Measurement, Row, Sight, Slo, Windows};
 use crate::engine::spec::Spec;
+use crate::engine::stage::Evidence;
 
 /// What every evaluation of a rule on an SLO needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,17 +20,27 @@ pub(in crate::engine) struct Plan {
     /// The usage from which a rule is more than quiet.
     warning: f64,
     min_coverage: f64,
-    pub(super) quiet: Quiet,
+    quiet: Quiet,
 }
 
 /// When the short window alone shows that a burn rate is under every threshold, without a division: on the safe side by
 /// far more than rounding, and beyond that the rule itself is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Quiet {
+struct Quiet {
     /// With at least so many slots that were measured,
     seen_slots: f64,
     /// and at most this share of slow requests. Negative for other rules.
     bad_ratio: f64,
+}
+
+/// What a look at a rule's windows comes to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Look {
+    /// Nothing is wrong, and nothing was.
+    Quiet,
+    /// Too little was measured to evaluate.
+    Unseen,
+    Seen(Evidence),
 }
 
 /// Beyond any error of rounding in a handful of operations.
@@ -45,7 +56,7 @@ impl Quiet {
         Self { seen_slots, bad_ratio }
     }
 
-    pub(super) fn holds(&self, slo: &Slo, newest: Row, windows: Windows) -> bool {
+    fn holds(&self, slo: &Slo, newest: Row, windows: Windows) -> bool {
         if self.bad_ratio < 0.0 {
             return false;
         }
@@ -55,12 +66,41 @@ impl Quiet {
 }
 
 impl Plan {
-    pub(super) fn is_covered(&self, short: Traffic) -> bool {
+    /// Looks at what was counted up to slot number `slot`, for rule number `rule`. `newest` is the newest row, if all was
+    /// measured; `is_quiet` whether the rule was so before.
+    #[inline]
+    pub(super) fn look(
+        &self,
+        slo: &Slo,
+        newest: Option<Row>,
+        (spec, rule): (&SloSpec, usize),
+        is_quiet: bool,
+        slot: i64,
+    ) -> Look {
+        if is_quiet && newest.is_some_and(|newest| self.quiet.holds(slo, newest, self.windows)) {
+            return Look::Quiet;
+        }
+        self.look_closely(slo, (spec, &spec.rules[rule]), is_quiet, slot)
+    }
+
+    fn look_closely(&self, slo: &Slo, (spec, rule): (&SloSpec, &Rule), is_quiet: bool, slot: i64) -> Look {
+        let may_clear = slo.sight.is_steady();
+        if may_clear && is_quiet && self.is_clearly_under(slo) {
+            return Look::Quiet;
+        }
+        if !may_clear && !(slo.sight == Sight::Partial && slo.is_present(slot)) {
+            return Look::Unseen;
+        }
+        let Measurement { usage, proven_usage, short, .. } = slo.measure(spec, rule, self.windows);
+        if self.is_covered(short) { Look::Seen(Evidence { usage, proven_usage, may_clear }) } else { Look::Unseen }
+    }
+
+    fn is_covered(&self, short: Traffic) -> bool {
         short.coverage >= self.min_coverage
     }
 
     /// Whether one window is enough to see that usage is under every threshold: usage takes the lesser burn rate.
-    pub(super) fn is_clearly_under(&self, slo: &Slo) -> bool {
+    fn is_clearly_under(&self, slo: &Slo) -> bool {
         match self.limit {
             Limit::BurnRate { factor, .. } => {
                 let short = slo.traffic(self.windows.short);

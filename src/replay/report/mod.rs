@@ -25,12 +25,12 @@ use self::layer::{Layer, MAX_PLOTTED, layers};
 use self::samples::Samples;
 use self::timeline::Incidents;
 use super::document::Document;
-use super::driver::{self, Given, Progress, ReplayError, Replayed};
+use super::driver::{self, Given, Progress, Recorder, ReplayError, Replayed};
 use crate::config::Config;
 use crate::engine::Spec;
 use crate::engine::notification::Notification;
 use crate::engine::time::Timestamp;
-use crate::source::prometheus::Detail;
+use crate::source::prometheus::{Detail, History};
 use crate::source::reader::Reader;
 
 const STYLE: &str = include_str!("style.css");
@@ -83,8 +83,10 @@ pub async fn observe(
 ) -> Result<(Replayed, Observed), ReplayError> {
     let interval = config.spec.interval;
     let mut samples = Samples::new(config.spec.clone(), from.align_up(interval), to.align_down(interval));
-    let look = |engine: &_, slot| samples.look(engine, slot);
-    let (recorder, broken) = driver::drive(config, reader, (from, to), Detail::Buckets, given, progress, look).await?;
+    let take = |recorder: &mut Recorder, history: &History| {
+        recorder.take_observed(history, |engine, slot| samples.look(engine, slot));
+    };
+    let (recorder, broken) = driver::drive(config, reader, (from, to), Detail::Buckets, given, progress, take).await?;
     let notifications = recorder.notifications().to_vec();
     let observed = Observed { samples: samples.light(), notifications };
     Ok((Replayed { document: recorder.finish(), broken }, observed))

@@ -56,6 +56,11 @@ impl Ledger {
         Self { to_come, open: Vec::new(), touched: BTreeSet::new(), spending: Spending::default() }
     }
 
+    /// When the next incident begins: what was counted up to then has to be looked at.
+    pub fn next_start(&self) -> Option<Timestamp> {
+        self.to_come.last().map(|known| known.start)
+    }
+
     /// Before `slot` is counted in: what had been counted when incidents began.
     pub fn begin(&mut self, engine: &Engine, slot: Timestamp) {
         while self.to_come.last().is_some_and(|known| known.start < slot) {
