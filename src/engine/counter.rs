@@ -104,6 +104,17 @@ impl Counter {
         self.gaps = false;
     }
 
+    /// The newest counts it took; zero before the first.
+    pub fn last(&self) -> &[f64] {
+        &self.last
+    }
+
+    /// Goes on from counts whose increases were taken elsewhere.
+    pub fn stand_at(&mut self, seen: Seen, counts: &[f64]) {
+        self.seen = Some(seen);
+        self.last.copy_from_slice(counts);
+    }
+
     pub fn buckets(&self) -> usize {
         self.last.len()
     }

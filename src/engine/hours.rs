@@ -25,7 +25,7 @@ pub struct Phase {
 }
 
 /// Later than any slot.
-const NEVER: Timestamp = Timestamp::from_unix_ms(i64::MAX);
+pub const NEVER: Timestamp = Timestamp::from_unix_ms(i64::MAX);
 
 /// Stretches that each begin before the one before ends are followed this far; hours that never end are as good as that.
 const MAX_OVERLAPS: usize = 1000;

@@ -410,13 +410,7 @@ impl Engine {
     }
 
     /// Returns whether an alert changed.
-    fn take_evidence(
-        &mut self,
-        slot: Timestamp,
-        key: AlertKey,
-        evidence: Evidence,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
+    fn take_evidence(&mut self, slot: Timestamp, key: AlertKey, evidence: Evidence, effects: &mut Vec<Effect>) -> bool {
         let slo = &self.slos[key.slo];
         let spec = &self.spec.slos[slo.template];
         let rule = &spec.rules[key.rule];

@@ -1,5 +1,9 @@
 //! One SLO's memory: the requests its series counted, and what its rules ask of them.
 
+mod ahead;
+
+pub use self::ahead::{Counting, Slots};
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -274,37 +278,6 @@ impl Slo {
             self.sight = sight;
             self.sight_since = at;
         }
-    }
-
-    /// Whether it may run ahead: it was born, and so were all its histories.
-    pub fn may_run_ahead(&self) -> bool {
-        !self.counters.is_empty() && self.histories().all(|history| !history.is_empty())
-    }
-
-    /// Begins to count up to `slots` slots ahead of what others look at: see [`History::run_ahead`]. Returns what is to
-    /// be handed to [`Slo::come_back`].
-    pub fn run_ahead(&mut self, slots: i64) -> (Sight, Timestamp) {
-        self.counters.run_ahead(slots);
-        self.histories_mut().for_each(|history| history.run_ahead(slots));
-        (self.sight, self.sight_since)
-    }
-
-    /// Shows what it did before it ran ahead.
-    pub fn come_back(&mut self, seen: (Sight, Timestamp)) {
-        self.counters.come_back();
-        self.histories_mut().for_each(History::come_back);
-        (self.sight, self.sight_since) = seen;
-    }
-
-    /// Shows the windows of `slot`, up to which it ran ahead.
-    pub fn follow(&mut self, slot: i64) {
-        self.counters.follow(slot);
-        self.histories_mut().for_each(|history| history.follow(slot));
-    }
-
-    /// How many counts a slot takes in its windows.
-    pub fn row_counts(&self) -> usize {
-        size_of::<Row>() / size_of::<f64>() + self.histories().map(History::width).sum::<usize>()
     }
 
     fn histories(&self) -> impl Iterator<Item = &History> {

@@ -19,7 +19,11 @@
 //! assert_eq!(history.newest()[0] - history.at::<1>(Age::in_slots(20))[0], 200.0);
 //! ```
 
+mod ahead;
+
 use serde::{Deserialize, Serialize};
+
+use ahead::Lead;
 
 /// Up to this age, in slots, every slot has a row.
 pub const EXACT_SLOTS: i64 = 200;
@@ -38,9 +42,9 @@ pub struct Age {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct History {
     width: usize,
-    /// Rows of tier 0: fewer than `EXACT_SLOTS + 1` where no older age is ever asked for, and `room` more.
+    /// Rows of tier 0: fewer than `EXACT_SLOTS + 1` where no older age is ever asked for.
     exact_rows: i64,
-    /// How many slots it may run ahead.
+    /// Further rows of tier 0, for running ahead.
     #[serde(skip)]
     room: i64,
     last_tier: u32,
@@ -50,9 +54,9 @@ pub struct History {
     ahead: i64,
     /// Which row of tier 0 is the newest.
     newest_row: i64,
-    /// While it runs ahead: how many of the newest rows no tier has seen yet.
+    /// `None` for one that never ran ahead.
     #[serde(skip)]
-    unsettled: Option<i64>,
+    lead: Option<Box<Lead>>,
     /// The first row ever pushed: what a window reaching back before it starts from.
     first_row: Box<[f64]>,
     /// Tier 0, then each further tier once it is reached.
@@ -84,7 +88,7 @@ impl History {
             newest_slot: i64::MIN,
             ahead: 0,
             newest_row: 0,
-            unsettled: None,
+            lead: None,
             first_row: vec![0.0; width].into_boxed_slice(),
             rows: Vec::new(),
         }
@@ -123,7 +127,7 @@ impl History {
         if self.is_empty() {
             self.first_slot = slot;
             self.first_row.copy_from_slice(row);
-            self.rows.resize(self.exact_rows as usize * self.width, 0.0);
+            self.rows.resize((self.exact_rows + self.room) as usize * self.width, 0.0);
         } else {
             debug_assert!(slot > self.newest_slot);
             self.hold_until(slot);
@@ -152,15 +156,14 @@ impl History {
         self.show_next(slot);
         let at = self.offset(0, slot);
         self.rows[at..at + self.width].copy_from_slice(row);
-        match &mut self.unsettled {
-            Some(unsettled) => *unsettled += 1,
-            None => self.settle(slot),
+        if !self.is_ahead() {
+            self.settle(slot);
         }
     }
 
     fn show_next(&mut self, slot: i64) {
         self.newest_slot = slot;
-        self.newest_row = if self.newest_row + 1 == self.exact_rows { 0 } else { self.newest_row + 1 };
+        self.newest_row = if self.newest_row + 1 == self.exact_rows + self.room { 0 } else { self.newest_row + 1 };
     }
 
     /// Brings the tiers to `slot`, the newest.
@@ -175,57 +178,13 @@ impl History {
             let from = self.offset(tier - 1, moving);
             let to = self.offset(tier, moving);
             if self.rows.len() < to + self.width {
-                let cells = (self.exact_rows + i64::from(tier) * TIER_ROWS) as usize * self.width;
+                let cells = (self.exact_rows + self.room + i64::from(tier) * TIER_ROWS) as usize * self.width;
                 self.rows.reserve_exact(cells - self.rows.len());
                 self.rows.resize(cells, 0.0);
             }
-            self.rows.copy_within(from..from + self.width, to);
+            // A few numbers: not worth the call that copying them at once is.
+            (0..self.width).for_each(|column| self.rows[to + column] = self.rows[from + column]);
         }
-    }
-
-    /// Begins to run ahead by up to `slots` slots, one after the other: they are pushed and read as ever, until
-    /// [`History::come_back`].
-    pub fn run_ahead(&mut self, slots: i64) {
-        debug_assert!(self.unsettled.is_none());
-        if self.room < slots {
-            self.make_room(slots);
-        }
-        self.unsettled = Some(0);
-    }
-
-    /// Stands where it stood before it ran ahead. It must go through the slots it saw by [`History::follow`] before it
-    /// is given another.
-    pub fn come_back(&mut self) {
-        let unsettled = self.unsettled.take().unwrap_or_default();
-        self.newest_slot = self.newest_slot.saturating_sub(unsettled);
-        self.newest_row = (self.newest_row - unsettled).rem_euclid(self.exact_rows);
-    }
-
-    /// Goes on to `slot`, up to which it ran ahead before.
-    pub fn follow(&mut self, slot: i64) {
-        if self.is_empty() {
-            return;
-        }
-        for slot in self.newest_slot + 1..=slot + self.ahead {
-            self.show_next(slot);
-            self.settle(slot);
-        }
-    }
-
-    fn make_room(&mut self, room: i64) {
-        let mut roomy = Self { room, exact_rows: self.exact_rows - self.room + room, ..self.clone() };
-        if !self.is_empty() {
-            let kept = self.exact_rows.min(roomy.exact_rows);
-            let tiers = &self.rows[self.exact_rows as usize * self.width..];
-            roomy.newest_row = kept - 1;
-            roomy.rows = Vec::with_capacity(roomy.exact_rows as usize * self.width + tiers.len());
-            for age in (0..kept).rev() {
-                roomy.rows.extend_from_slice(self.row(0, self.newest_slot - age));
-            }
-            roomy.rows.resize(roomy.exact_rows as usize * self.width, 0.0);
-            roomy.rows.extend_from_slice(tiers);
-        }
-        *self = roomy;
     }
 
     /// Adds `by` to every row later than that of `slot`: it was counted then, and only came to be known now.
@@ -237,7 +196,7 @@ impl History {
         for tier in 0..=self.last_tier {
             let stride = 1 << tier;
             let (youngest, oldest) = match tier {
-                0 => (0, self.exact_rows - 1),
+                0 => (0, self.exact_rows + self.room - 1),
                 _ => (EXACT_SLOTS << (tier - 1), (EXACT_SLOTS << tier) + stride - 1),
             };
             let from = (slot + 1).max(self.newest_slot - oldest).max(self.first_slot);
@@ -256,9 +215,9 @@ impl History {
             // Counted back from the newest row: a division by a variable would cost more than all the rest.
             0 => {
                 let row = self.newest_row - (self.newest_slot - slot);
-                if row < 0 { row + self.exact_rows } else { row }
+                if row < 0 { row + self.exact_rows + self.room } else { row }
             }
-            _ => self.exact_rows + i64::from(tier - 1) * TIER_ROWS + (slot >> tier).rem_euclid(TIER_ROWS),
+            _ => self.exact_rows + self.room + i64::from(tier - 1) * TIER_ROWS + (slot >> tier).rem_euclid(TIER_ROWS),
         };
         row as usize * self.width
     }
@@ -278,7 +237,7 @@ impl History {
     pub fn at<const N: usize>(&self, age: Age) -> [f64; N] {
         // Most windows end where every slot has its row.
         let slot = self.newest_slot.saturating_sub(age.slots);
-        if age.tier == 0 && age.slots < self.exact_rows - self.room && slot >= self.first_slot {
+        if age.tier == 0 && age.slots < self.exact_rows && slot >= self.first_slot {
             let at = self.offset(0, slot);
             return std::array::from_fn(|column| self.rows[at + column]);
         }
@@ -289,12 +248,16 @@ impl History {
 
     /// [`History::at`] for rows of any width.
     pub fn read(&self, age: Age, out: &mut [f64]) {
+        self.read_from(self.newest_slot, age, out);
+    }
+
+    /// The same `age` back from `slot`.
+    fn read_from(&self, slot: i64, age: Age, out: &mut [f64]) {
         if self.is_empty() {
             return out.fill(0.0);
         }
-        let age = if age.tier > self.last_tier { Age::in_slots(EXACT_SLOTS << self.last_tier) } else { age };
-        let slots = if age.tier == 0 { age.slots.min(self.exact_rows - self.room - 1) } else { age.slots };
-        let wanted = self.newest_slot - slots;
+        let age = self.served(age);
+        let wanted = slot - age.slots;
         if wanted <= self.first_slot {
             return out.copy_from_slice(&self.first_row);
         }
@@ -309,6 +272,13 @@ impl History {
         }
     }
 
+    /// The age that is read for `age`.
+    fn served(&self, age: Age) -> Age {
+        let age = if age.tier > self.last_tier { Age::in_slots(EXACT_SLOTS << self.last_tier) } else { age };
+        let slots = if age.tier == 0 { age.slots.min(self.exact_rows - 1) } else { age.slots };
+        Age { slots, ..age }
+    }
+
     /// Between the row `then` of slot `from` and the row of slot `to`.
     fn between(&self, then: &[f64], from: i64, to: i64, wanted: i64, out: &mut [f64]) {
         let later = self.found(self.last_tier, to);
@@ -320,8 +290,7 @@ impl History {
 
     /// The row of `slot`, a multiple of `tier`'s stride, which may not have come as far as this tier.
     fn found(&self, tier: u32, slot: i64) -> &[f64] {
-        let settled = self.newest_slot - self.unsettled.unwrap_or_default();
-        self.row(tier.min(Age::in_slots(settled - slot).tier), slot)
+        self.row(tier.min(Age::in_slots(self.settled_slot() - slot).tier), slot)
     }
 
     fn row(&self, tier: u32, slot: i64) -> &[f64] {
@@ -383,6 +352,57 @@ mod tests {
                     let latest = oracle.at_or_before(slot - age + age / 100);
                     prop_assert!(earliest <= found && found <= latest, "age {}: {} not in {}..={}", age, found, earliest, latest);
                 }
+            }
+        }
+    }
+
+    proptest! {
+        /// Ahead, back again and on the way after, every row is read as if nobody had run ahead.
+        #[test]
+        fn running_ahead_shows_what_is_shown_slot_by_slot(
+            start in 1_000_000i64..1_000_700,
+            stretches in prop::collection::vec((1usize..700, 1usize..400), 1..6),
+            most in 5i64..3000,
+            ages in prop::collection::vec(0i64..3000, 1..20),
+        ) {
+            let read = |history: &History| -> Vec<[f64; 1]> {
+                ages.iter().map(|age| history.at(Age::in_slots(*age))).chain([history.newest().try_into().unwrap()]).collect()
+            };
+            let (mut plain, mut ahead) = (History::new(1, most), History::new(1, most));
+            let (mut slot, mut count) = (start, 0.0);
+            for history in [&mut plain, &mut ahead] {
+                history.push(slot, &[0.0]);
+            }
+            for (length, jump) in stretches {
+                let shown = read(&ahead);
+                ahead.run_ahead(length as i64);
+                let mut by_slot = Vec::new();
+                for next in slot + 1..=slot + length as i64 {
+                    count += (next % 7) as f64;
+                    plain.push(next, &[count]);
+                    if next % 2 == 0 { ahead.push(next, &[count]) } else { ahead.push_next([count]) }
+                    by_slot.push(read(&plain));
+                    prop_assert_eq!(read(&ahead), read(&plain), "ahead at {}", next);
+                }
+                for place in (0..length).step_by(jump) {
+                    ahead.stand_at(slot + 1 + place as i64);
+                    prop_assert_eq!(&read(&ahead), &by_slot[place], "ahead once more at {}", slot + 1 + place as i64);
+                }
+                for (index, age) in ages.iter().enumerate() {
+                    let mut since = Vec::new();
+                    ahead.each_since(Age::in_slots(*age), slot + 1, slot + length as i64, |at, [since_then]| {
+                        since.push((at, since_then));
+                    });
+                    let expected = by_slot.iter().map(|read| read[ages.len()][0] - read[index][0]);
+                    prop_assert_eq!(since, (0..).zip(expected).collect::<Vec<_>>(), "age {}", age);
+                }
+                ahead.come_back();
+                prop_assert_eq!(read(&ahead), shown);
+                for place in (0..length).step_by(jump).chain([length - 1]) {
+                    ahead.follow(slot + 1 + place as i64);
+                    prop_assert_eq!(&read(&ahead), &by_slot[place], "on the way at {}", slot + 1 + place as i64);
+                }
+                slot += length as i64;
             }
         }
     }

@@ -272,9 +272,9 @@ impl Recorder {
                     log.ledger.begin(engine, slot);
                     log.record(engine, slot, effects);
                 }
-                log.count(slot, passage.slot(ahead.end() - 1), ahead.end() - at);
+                log.count(slot, passage.slot(at + ahead.slots() - 1), ahead.slots());
                 reach = (reach * 2).min(passage.slots);
-                at = ahead.end();
+                at += ahead.slots();
             } else {
                 passage.snapshot(at, &mut snapshot);
                 log.step(engine, slot, &snapshot);

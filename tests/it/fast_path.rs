@@ -1,6 +1,8 @@
 //! The fast path decides what slow steps decide: a replay over chunks, and an engine stepped over one JSON poll a slot,
 //! print the same bytes for histories in which processes restart, fall silent, end and come back.
 
+mod ahead;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

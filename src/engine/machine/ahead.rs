@@ -18,7 +18,7 @@ use crate::engine::histogram::{SeriesId, Snapshot};
 use crate::engine::incident::SOURCE_INCIDENT;
 use crate::engine::rule::Schedule;
 use crate::engine::sli::NewSeries;
-use crate::engine::slo::{Sight, Slo};
+use crate::engine::slo::{Counting, Sight, Slo, Slots};
 use crate::engine::spec::Spec;
 use crate::engine::stage::{Evidence, StageMachine};
 use crate::engine::time::{Duration, Timestamp};
@@ -61,34 +61,36 @@ pub struct Job<'a> {
     plans: Arc<[Plan]>,
     /// By rule.
     machines: Vec<StageMachine>,
+    ids: Vec<SeriesId>,
+    /// In the order of `ids`.
     series: Vec<Counting<'a>>,
+    /// Slots at which some series could not be used.
+    flawed: Vec<usize>,
     /// What others see of it meanwhile.
     seen: (Sight, Timestamp),
     notes: Vec<Note>,
     evaluations: u64,
 }
 
-/// What all jobs of a passage share.
+/// What all jobs of a stretch of slots share.
 #[derive(Debug)]
 struct Stretch<'a> {
     spec: &'a Spec,
-    passage: &'a Passage<'a>,
-    range: Range<usize>,
-    /// Polls that were answered before it.
-    polls: i64,
+    slots: Slots,
     return_within_polls: i64,
-    /// By schedule, then slot; empty where nothing is evaluated.
-    due: Vec<Vec<bool>>,
+    /// By schedule; empty where nothing is evaluated.
+    due: Vec<Due>,
 }
 
+/// The slots of a stretch at which a schedule is due.
 #[derive(Debug)]
-struct Counting<'a> {
-    row: Row<'a>,
-    layout: usize,
-    counter: Counter,
+struct Due {
+    at: Vec<bool>,
+    /// How many are due before each slot, and in all.
+    before: Vec<u64>,
 }
 
-/// What is to be done about an SLO at a slot of the passage.
+/// What is to be done about an SLO at a slot of the stretch.
 #[derive(Debug)]
 struct Note {
     at: usize,
@@ -107,14 +109,11 @@ enum What {
 #[derive(Debug)]
 #[must_use = "the engine has to follow"]
 pub struct Ahead {
-    from: Timestamp,
-    step: Duration,
-    range: Range<usize>,
+    slots: Slots,
     /// In the order of slots, then SLOs.
     notes: std::iter::Peekable<std::vec::IntoIter<Note>>,
     /// The first slot that was not gone through.
     at: usize,
-    polls: i64,
     evaluates: bool,
     evaluations: u64,
 }
@@ -154,13 +153,9 @@ impl<'a> Row<'a> {
 }
 
 impl Ahead {
-    /// The first slot of the passage that it does not reach.
-    pub fn end(&self) -> usize {
-        self.range.end
-    }
-
-    fn slot(&self, number: usize) -> Timestamp {
-        self.from + Duration::from_ms(self.step.ms() * number as i64)
+    /// How many slots it takes in.
+    pub fn slots(&self) -> usize {
+        self.slots.many
     }
 }
 
@@ -181,51 +176,48 @@ impl Engine {
         if range.len() < 2 {
             return None;
         }
+        let from = passage.slot(range.start);
+        let first = Seen { poll: self.polls + 1, slot: from.slot_number(passage.step) };
+        let slots = Slots { from, step: passage.step, first, many: range.len() };
         let spec = self.spec.clone();
-        let stretch = Stretch {
-            spec: &spec,
-            passage,
-            polls: self.polls,
-            return_within_polls: self.return_within_polls,
-            due: if evaluates { self.due_slots(passage, &range) } else { Vec::new() },
-            range: range.clone(),
-        };
-        let mut jobs = self.jobs(&stretch);
+        let due = if evaluates { self.due_slots(&slots) } else { Vec::new() };
+        let stretch = Stretch { spec: &spec, slots, return_within_polls: self.return_within_polls, due };
+        let mut jobs = self.jobs(&stretch, passage, &range);
         run(&mut jobs);
         let (mut notes, mut counters, mut evaluations) = (Vec::new(), Vec::new(), 0);
         for job in jobs {
             job.slo.come_back(job.seen);
             notes.extend(job.notes);
             evaluations += job.evaluations;
-            counters.extend(job.series.into_iter().map(|counting| (counting.row.series, counting.counter)));
+            counters.extend(job.ids.into_iter().zip(job.series.into_iter().map(|counting| counting.counter)));
         }
         for (id, counter) in counters {
             self.series[id.0 as usize].counter = counter;
         }
-        // Stable: rules stay in their order.
+        // Stable: SLOs stay in their order, and what was noted of one.
         notes.sort_by_key(|note| note.at);
-        let notes = notes.into_iter().peekable();
-        let (from, step, polls, at) = (passage.from, passage.step, self.polls, range.start);
-        Some(Ahead { from, step, range, notes, at, polls, evaluates, evaluations })
+        Some(Ahead { slots, notes: notes.into_iter().peekable(), at: 0, evaluates, evaluations })
     }
 
     /// Goes on through what SLOs went through before, until something follows from a slot; `None` at the end.
     pub fn follow(&mut self, ahead: &mut Ahead) -> Option<(Timestamp, Vec<Effect>)> {
-        while ahead.at < ahead.range.end {
-            let noted = ahead.notes.peek().map_or(ahead.range.end, |note| note.at);
-            let due = (ahead.at..noted).find(|at| ahead.evaluates && self.has_business(ahead.slot(*at)));
-            let at = due.unwrap_or(noted);
-            ahead.at = at + 1;
-            if at == ahead.range.end {
+        let many = ahead.slots.many;
+        while ahead.at < many {
+            let noted = ahead.notes.peek().map_or(many, |note| note.at);
+            let wake_at = self.outbox.wake_at();
+            let is_due = |at: usize| ahead.evaluates && self.has_business(ahead.slots.time(at), wake_at);
+            let at = (ahead.at..noted).find(|at| is_due(*at)).unwrap_or(noted);
+            if at == many {
                 break;
             }
-            let slot = ahead.slot(at);
-            let effects = self.step_noted(ahead, at, slot);
+            let is_due = at < noted || is_due(at);
+            ahead.at = at + 1;
+            let effects = self.step_noted(ahead, at, is_due);
             if !effects.is_empty() {
-                return Some((slot, effects));
+                return Some((ahead.slots.time(at), effects));
             }
         }
-        self.stand_at(ahead, ahead.range.end - 1);
+        self.stand_at(ahead, many - 1);
         self.show_windows();
         self.evaluations += std::mem::take(&mut ahead.evaluations);
         None
@@ -239,13 +231,14 @@ impl Engine {
             && self.newest_slot.is_none_or(|newest| newest + interval == first)
             && (evaluates || self.evaluated_slot.is_none());
         let are_ready = self.slos.iter().all(|slo| !slo.has_counted() || slo.may_run_ahead());
+        let Some(counts_until) = self.all_count_until(first) else { return start };
         if passage.partial || !goes_on || !are_ready || self.remembered.is_some() {
             return start;
         }
         let widths: usize = self.slos.iter().map(Slo::row_counts).sum();
         let most = (MAX_COUNTS_AHEAD / widths.max(1)).clamp(MIN_SLOTS_AHEAD, MAX_SLOTS_AHEAD);
         let end = range.end.min(start + most);
-        let mut end = (start..end).find(|at| !self.all_counts(passage.slot(*at))).unwrap_or(end);
+        let mut end = (start..end).find(|at| passage.slot(*at) > counts_until).unwrap_or(end);
         let first = first.slot_number(interval);
         for row in &passage.series {
             let series = &self.series[row.series.0 as usize];
@@ -266,44 +259,52 @@ impl Engine {
         end
     }
 
-    /// Whether in each slot of `range` a schedule is due, by schedule.
-    fn due_slots(&self, passage: &Passage<'_>, range: &Range<usize>) -> Vec<Vec<bool>> {
+    fn due_slots(&self, slots: &Slots) -> Vec<Due> {
         let due = |schedule: &Schedule| {
-            let mut before = self.evaluated_slot.unwrap_or(passage.slot(range.start) - self.spec.interval);
-            let slots = range.clone().map(|at| {
-                let slot = passage.slot(at);
+            let mut before = self.evaluated_slot.unwrap_or(slots.from - self.spec.interval);
+            let is_due = (0..slots.many).map(|at| {
+                let slot = slots.time(at);
                 schedule.is_due(std::mem::replace(&mut before, slot), slot)
             });
-            slots.collect()
+            Due::new(is_due.collect())
         };
         self.schedules.iter().map(due).collect()
     }
 
-    /// One a SLO, in their order. Counters are taken out of the engine meanwhile.
-    fn jobs<'a>(&'a mut self, stretch: &'a Stretch<'a>) -> Vec<Job<'a>> {
-        let mut series: Vec<Vec<Counting>> = self.slos.iter().map(|_| Vec::new()).collect();
-        for row in &stretch.passage.series {
-            let known = &mut self.series[row.series.0 as usize];
-            let counter = std::mem::replace(&mut known.counter, Counter::new(0));
-            series[known.slo as usize].push(Counting { row: *row, layout: known.layout as usize, counter });
-        }
-        let jobs = self.slos.iter_mut().zip(&self.rules).zip(series).enumerate();
-        let jobs = jobs.map(|(index, ((slo, rules), series))| Job {
-            seen: slo.run_ahead(stretch.range.len() as i64),
+    /// One an SLO, in their order. Counters are taken out of the engine meanwhile.
+    fn jobs<'a>(&'a mut self, stretch: &'a Stretch<'a>, passage: &Passage<'a>, range: &Range<usize>) -> Vec<Job<'a>> {
+        let jobs = self.slos.iter_mut().zip(&self.rules).enumerate();
+        let jobs = jobs.map(|(index, (slo, rules))| Job {
+            seen: slo.run_ahead(stretch.slots.many),
             plans: self.plans[slo.template].clone(),
             slo,
             index,
             stretch,
             machines: rules.iter().map(|rule| rule.machine()).collect(),
-            series,
+            ids: Vec::new(),
+            series: Vec::new(),
+            flawed: Vec::new(),
             notes: Vec::new(),
             evaluations: 0,
         });
-        jobs.collect()
+        let mut jobs: Vec<Job<'a>> = jobs.collect();
+        for row in &passage.series {
+            let known = &mut self.series[row.series.0 as usize];
+            let counter = std::mem::replace(&mut known.counter, Counter::new(0));
+            let counts = &row.counts[range.start * row.buckets..range.end * row.buckets];
+            let job = &mut jobs[known.slo as usize];
+            job.ids.push(row.series);
+            job.series.push(Counting { counts, layout: known.layout as usize, counter });
+        }
+        for (at, template) in passage.flawed_in(range.clone()) {
+            let of_template = self.instances[*template].values();
+            of_template.for_each(|slo| jobs[*slo].flawed.push(at - range.start));
+        }
+        jobs
     }
 
-    /// Whether something may follow from `slot` though no SLO noted it.
-    fn has_business(&self, slot: Timestamp) -> bool {
+    /// Whether something may follow from `slot` though no SLO noted it, if a send waits for `wake_at`.
+    fn has_business(&self, slot: Timestamp, wake_at: Option<Timestamp>) -> bool {
         let source = self.incidents.get(SOURCE_INCIDENT).is_some_and(|incident| !incident.is_over());
         source
             || self.failed_in_a_row > 0
@@ -311,13 +312,13 @@ impl Engine {
             || !self.reports.is_empty()
             || self.holds_are_due(slot)
             || self.digests_are_due(slot)
-            || self.outbox.wake_at().is_some_and(|wake_at| wake_at <= slot)
+            || wake_at.is_some_and(|wake_at| wake_at <= slot)
             || self.incidents.values().any(|incident| incident.is_due(slot))
     }
 
-    fn step_noted(&mut self, ahead: &mut Ahead, at: usize, slot: Timestamp) -> Vec<Effect> {
+    fn step_noted(&mut self, ahead: &mut Ahead, at: usize, is_due: bool) -> Vec<Effect> {
+        let slot = ahead.slots.time(at);
         let mut effects = Vec::new();
-        let is_due = self.has_business(slot);
         self.stand_at(ahead, at);
         let held_otherwise = self.look_at_holds(slot);
         let (mut sights, mut changed) = (false, false);
@@ -345,8 +346,8 @@ impl Engine {
     }
 
     fn stand_at(&mut self, ahead: &Ahead, at: usize) {
-        let slot = Some(ahead.slot(at));
-        self.polls = ahead.polls + (at - ahead.range.start) as i64 + 1;
+        let slot = Some(ahead.slots.time(at));
+        self.polls = ahead.slots.seen(at).poll;
         self.newest_slot = slot;
         if ahead.evaluates {
             (self.evaluated_slot, self.due_slot, self.last_answer) = (slot, slot, slot);
@@ -363,55 +364,107 @@ impl Engine {
 impl Job<'_> {
     /// How many slots it goes through.
     pub fn slots(&self) -> usize {
-        self.stretch.range.len()
+        self.stretch.slots.many
     }
 
     /// Counts and evaluates.
     pub fn run(&mut self) {
-        let Stretch { spec, passage, range, .. } = self.stretch;
-        let first = passage.slot(range.start).slot_number(spec.interval);
-        let mut flawed = passage.flawed_in(range.clone()).peekable();
-        for at in range.clone() {
-            let offset = (at - range.start) as i64;
-            let (slot, number) = (passage.slot(at), first + offset);
-            self.count_in(at, Seen { poll: self.stretch.polls + offset + 1, slot: number });
-            while let Some((_, template)) = flawed.next_if(|(flawed, _)| *flawed == at) {
-                if *template == self.slo.template {
-                    self.slo.note_flawed(number);
-                }
+        let slots = self.stretch.slots;
+        if self.count_ahead(&slots) {
+            self.evaluate_loud(&slots);
+            return;
+        }
+        let flawed = self.flawed.clone();
+        let mut flawed = flawed.into_iter().peekable();
+        for at in 0..slots.many {
+            self.count_in(at, slots.seen(at));
+            if flawed.next_if_eq(&at).is_some() {
+                self.slo.note_flawed(slots.number(at));
             }
             let before = self.slo.sight;
-            self.slo.close_slot(number, slot, false);
+            self.slo.close_slot(slots.number(at), slots.time(at), false);
             if self.slo.sight != before {
                 self.note(at, What::Sight(self.slo.sight));
             }
-            if !self.stretch.due.is_empty() {
-                self.evaluate(at, slot, number);
-            }
+            self.evaluate(at, &slots);
         }
+    }
+
+    fn born_at_zero(&self) -> bool {
+        self.stretch.spec.slos[self.slo.template].new_series == NewSeries::Zero
     }
 
     fn count_in(&mut self, at: usize, now: Seen) {
-        let born_at_zero = self.stretch.spec.slos[self.slo.template].new_series == NewSeries::Zero;
-        for Counting { row, layout, counter } in &mut self.series {
-            let Some(counts) = row.counts_at(at) else { continue };
-            let born_at_zero = born_at_zero && counter.seen().is_none();
-            let sums = self.slo.sums_of(now.slot, *layout);
-            if counter.advance(now, counts, self.stretch.return_within_polls, born_at_zero, sums) {
-                self.slo.note_measured(now.slot, *layout);
+        let born_at_zero = self.born_at_zero();
+        for counting in &mut self.series {
+            let (layout, is_new) = (counting.layout, counting.counter.seen().is_none());
+            let Some(counts) = counting.counts_at(at) else { continue };
+            let sums = self.slo.sums_of(now.slot, layout);
+            let (within, born_at_zero) = (self.stretch.return_within_polls, is_new && born_at_zero);
+            if counting.counter.advance(now, counts, within, born_at_zero, sums) {
+                self.slo.note_measured(now.slot, layout);
             }
         }
     }
 
-    fn evaluate(&mut self, at: usize, slot: Timestamp, number: i64) {
+    /// Counts all slots at one go, if nothing is out of the ordinary.
+    fn count_ahead(&mut self, slots: &Slots) -> bool {
+        let born_at_zero = self.born_at_zero();
+        let Self { slo, index, series, notes, flawed, .. } = self;
+        let changed = |at, sight| notes.push(Note { at, slo: *index, what: What::Sight(sight) });
+        flawed.is_empty() && slo.count_ahead(series, slots, born_at_zero, changed)
+    }
+
+    /// Evaluates the slots at which a rule may be more than quiet, once all are counted in.
+    fn evaluate_loud(&mut self, slots: &Slots) {
+        if self.stretch.due.is_empty() {
+            return;
+        }
+        let sights: Vec<(usize, Sight)> = self.notes.iter().filter_map(Note::sight).collect();
+        let mut loud = vec![false; slots.many];
+        for plan in self.plans.iter() {
+            let due = &self.stretch.due[plan.schedule];
+            plan.each_loud(self.slo, slots, |at| loud[at] |= due.at[at]);
+        }
+        let changes = sights.iter().map(|(at, _)| *at).chain([slots.many]);
+        let mut sight = self.seen.0;
+        let mut from = 0;
+        for (to, next) in changes.zip(sights.iter().map(|(_, sight)| Some(*sight)).chain([None])) {
+            if !sight.is_steady() {
+                loud[from..to].fill(true);
+            }
+            (from, sight) = (to, next.unwrap_or(sight));
+        }
+        let mut sights = sights.into_iter().peekable();
+        self.slo.sight = self.seen.0;
+        let mut at = 0;
+        while at < slots.many {
+            if self.machines.iter().all(StageMachine::is_quiet) {
+                let next = loud[at..].iter().position(|loud| *loud).map_or(slots.many, |quiet| at + quiet);
+                let due = self.plans.iter().map(|plan| self.stretch.due[plan.schedule].within(at..next));
+                self.evaluations += due.sum::<u64>();
+                at = next;
+            }
+            while let Some((_, sight)) = sights.next_if(|(changed, _)| *changed <= at) {
+                self.slo.sight = sight;
+            }
+            if at < slots.many {
+                self.slo.stand_at(slots.number(at));
+                self.evaluate(at, slots);
+                at += 1;
+            }
+        }
+    }
+
+    fn evaluate(&mut self, at: usize, slots: &Slots) {
         let spec = &self.stretch.spec.slos[self.slo.template];
         let newest = self.slo.steady_newest();
         for (rule, plan) in self.plans.clone().iter().enumerate() {
-            if !self.stretch.due[plan.schedule][at - self.stretch.range.start] {
+            if !self.stretch.due.get(plan.schedule).is_some_and(|due| due.at[at]) {
                 continue;
             }
             let machine = &mut self.machines[rule];
-            let what = match plan.look(self.slo, newest, (spec, rule), machine.is_quiet(), number) {
+            let what = match plan.look(self.slo, newest, (spec, rule), machine.is_quiet(), slots.number(at)) {
                 Look::Quiet => {
                     self.evaluations += 1;
                     continue;
@@ -422,7 +475,7 @@ impl Job<'_> {
                     What::Unseen { rule }
                 }
                 Look::Seen(evidence) => {
-                    machine.evaluate(slot, &spec.rules[rule], evidence);
+                    machine.evaluate(slots.time(at), &spec.rules[rule], evidence);
                     What::Evaluate { rule, evidence }
                 }
             };
@@ -432,5 +485,29 @@ impl Job<'_> {
 
     fn note(&mut self, at: usize, what: What) {
         self.notes.push(Note { at, slo: self.index, what });
+    }
+}
+
+impl Note {
+    fn sight(&self) -> Option<(usize, Sight)> {
+        match self.what {
+            What::Sight(sight) => Some((self.at, sight)),
+            What::Unseen { .. } | What::Evaluate { .. } => None,
+        }
+    }
+}
+
+impl Due {
+    fn new(at: Vec<bool>) -> Self {
+        let before = at.iter().scan(0, |before, is_due| {
+            *before += u64::from(*is_due);
+            Some(*before)
+        });
+        Self { before: std::iter::once(0).chain(before).collect(), at }
+    }
+
+    /// How many slots of `range` are due.
+    fn within(&self, range: Range<usize>) -> u64 {
+        self.before[range.end] - self.before[range.start]
     }
 }

@@ -1,7 +1,7 @@
 //! What holds notifications back: silences, maintenance windows and the active hours of routes, as of the newest slot.
 
 use super::Engine;
-use crate::engine::hours::Phase;
+use crate::engine::hours::{NEVER, Phase};
 use crate::engine::maintenance::Maintenance;
 use crate::engine::route::{Destination, Hold, Matcher};
 use crate::engine::silence::{Refused, Silence, Silences};
@@ -107,13 +107,17 @@ impl Engine {
         }
     }
 
-    /// Whether all requests since the slot before `slot` count, maintenance or not.
-    pub(super) fn all_counts(&self, slot: Timestamp) -> bool {
-        let mut excluding = self.spec.maintenance.iter().filter(|window| !window.counts);
-        excluding.all(|window| {
+    /// Up to which slot, from `slot` on, all requests count, maintenance or not; `None` if those just before `slot` do not.
+    pub(super) fn all_count_until(&self, slot: Timestamp) -> Option<Timestamp> {
+        let mut until = NEVER;
+        for window in self.spec.maintenance.iter().filter(|window| !window.counts) {
             let phase = self.spec.hours[window.hours].phase(slot - self.spec.interval);
-            !phase.open && phase.until >= slot
-        })
+            if phase.open || phase.until < slot {
+                return None;
+            }
+            until = until.min(phase.until);
+        }
+        Some(until)
     }
 
     pub(in crate::engine) fn is_open(&self, hours: usize) -> bool {

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use crate::engine::rule::{Limit, Rule, Schedule};
-use crate::engine::sli::{SloSpec, Traffic};
-use crate::engine::slo::{Measurement, Row, Sight, Slo, Windows};
+use crate::engine::sli::SloSpec;
+use crate::engine::slo::{Measurement, Row, Sight, Slo, Slots, Windows};
 use crate::engine::spec::Spec;
 use crate::engine::stage::Evidence;
+use crate::engine::window::Age;
 
 /// What every evaluation of a rule on an SLO needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,22 +16,20 @@ pub(in crate::engine) struct Plan {
     pub(in crate::engine) windows: Windows,
     /// Index into the engine's schedules.
     pub(super) schedule: usize,
-    limit: Limit,
-    allowed_ratio: f64,
-    /// The usage from which a rule is more than quiet.
-    warning: f64,
     min_coverage: f64,
     quiet: Quiet,
 }
 
-/// When the short window alone shows that a burn rate is under every threshold, without a division: on the safe side by
-/// far more than rounding, and beyond that the rule itself is asked.
+/// When a look at one window or two shows that a limit is far enough away, without a division: on the safe side by far
+/// more than rounding, and beyond that the rule itself is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Quiet {
-    /// With at least so many slots that were measured,
+    /// With at least so many slots of the short window that were measured,
     seen_slots: f64,
-    /// and at most this share of slow requests. Negative for other rules.
+    /// and at most this share of slow requests. Negative for rules that are always asked.
     bad_ratio: f64,
+    /// In this window: of a burn rate the short one, since usage takes the lesser of both.
+    window: Age,
 }
 
 /// What a look at a rule's windows comes to.
@@ -49,19 +48,28 @@ const SAFE_SIDE: f64 = 1e-9;
 impl Quiet {
     fn new(limit: &Limit, windows: Windows, allowed_ratio: f64, warning: f64, min_coverage: f64) -> Self {
         let seen_slots = min_coverage * windows.short.slots().max(1) as f64 * (1.0 + SAFE_SIDE);
-        let bad_ratio = match limit {
-            Limit::BurnRate { factor, .. } => warning * factor * allowed_ratio * (1.0 - SAFE_SIDE),
-            Limit::BudgetConsumed { .. } | Limit::Exhaustion { .. } | Limit::Latency { .. } => -1.0,
+        let (usage_at_allowed, window) = match *limit {
+            Limit::BurnRate { factor, .. } => (factor, windows.short),
+            Limit::BudgetConsumed { share } => (share, windows.period),
+            Limit::Exhaustion { .. } | Limit::Latency { .. } => (-1.0, windows.short),
         };
-        Self { seen_slots, bad_ratio }
+        Self { seen_slots, bad_ratio: warning * usage_at_allowed * allowed_ratio * (1.0 - SAFE_SIDE), window }
     }
 
-    fn holds(&self, slo: &Slo, newest: Row, windows: Windows) -> bool {
+    fn is_seen(&self, [_, _, seen]: Row) -> bool {
+        seen >= self.seen_slots
+    }
+
+    fn is_under(&self, [good, total, _]: Row) -> bool {
+        total - good <= total * self.bad_ratio
+    }
+
+    fn holds(&self, slo: &Slo, newest: Row, short: Age) -> bool {
         if self.bad_ratio < 0.0 {
             return false;
         }
-        let [good, total, seen] = slo.since(newest, windows.short);
-        seen >= self.seen_slots && total - good <= total * self.bad_ratio
+        let since = slo.since(newest, short);
+        self.is_seen(since) && self.is_under(if self.window == short { since } else { slo.since(newest, self.window) })
     }
 }
 
@@ -77,40 +85,43 @@ impl Plan {
         is_quiet: bool,
         slot: i64,
     ) -> Look {
-        if is_quiet && newest.is_some_and(|newest| self.quiet.holds(slo, newest, self.windows)) {
+        if is_quiet && newest.is_some_and(|newest| self.quiet.holds(slo, newest, self.windows.short)) {
             return Look::Quiet;
         }
-        self.look_closely(slo, (spec, &spec.rules[rule]), is_quiet, slot)
+        self.look_closely(slo, (spec, &spec.rules[rule]), slot)
     }
 
-    fn look_closely(&self, slo: &Slo, (spec, rule): (&SloSpec, &Rule), is_quiet: bool, slot: i64) -> Look {
+    fn look_closely(&self, slo: &Slo, (spec, rule): (&SloSpec, &Rule), slot: i64) -> Look {
         let may_clear = slo.sight.is_steady();
-        if may_clear && is_quiet && self.is_clearly_under(slo) {
-            return Look::Quiet;
-        }
-        if !may_clear && !(slo.sight == Sight::Partial && slo.is_present(slot)) {
+        let may_raise = may_clear || slo.sight == Sight::Partial && slo.is_present(slot);
+        if !may_raise {
             return Look::Unseen;
         }
         let Measurement { usage, proven_usage, short, .. } = slo.measure(spec, rule, self.windows);
-        if self.is_covered(short) { Look::Seen(Evidence { usage, proven_usage, may_clear }) } else { Look::Unseen }
+        let is_covered = short.coverage >= self.min_coverage;
+        if is_covered { Look::Seen(Evidence { usage, proven_usage, may_clear }) } else { Look::Unseen }
     }
 
-    fn is_covered(&self, short: Traffic) -> bool {
-        short.coverage >= self.min_coverage
-    }
-
-    /// Whether one window is enough to see that usage is under every threshold: usage takes the lesser burn rate.
-    fn is_clearly_under(&self, slo: &Slo) -> bool {
-        match self.limit {
-            Limit::BurnRate { factor, .. } => {
-                let short = slo.traffic(self.windows.short);
-                self.is_covered(short) && short.burn(self.allowed_ratio) / factor < self.warning
+    /// Calls `loud` with each of the slots, all of which the SLO ran through, at which more than [`Look::Quiet`] may come
+    /// of a look, if all was measured.
+    pub(super) fn each_loud(&self, slo: &Slo, slots: &Slots, mut loud: impl FnMut(usize)) {
+        let Quiet { bad_ratio, window, .. } = self.quiet;
+        let short = self.windows.short;
+        if bad_ratio < 0.0 {
+            return (0..slots.many).for_each(loud);
+        }
+        let is_quiet = |since| self.quiet.is_seen(since) && (window != short || self.quiet.is_under(since));
+        slo.each_since(short, slots, |at, since| {
+            if !is_quiet(since) {
+                loud(at)
             }
-            Limit::BudgetConsumed { share } => {
-                self.is_covered(slo.traffic(self.windows.short))
-                    && slo.traffic(self.windows.period).burn(self.allowed_ratio) / share < self.warning
-            }
-            Limit::Exhaustion { .. } | Limit::Latency { .. } => false,
+        });
+        if window != short {
+            slo.each_since(window, slots, |at, since| {
+                if !self.quiet.is_under(since) {
+                    loud(at)
+                }
+            });
         }
     }
 }
@@ -125,9 +136,6 @@ pub(super) fn plans(spec: &Spec, schedules: &mut Vec<Schedule>) -> Vec<Arc<[Plan
         Plan {
             windows,
             schedule: index_of(schedules, &rule.schedule),
-            limit: rule.limit,
-            allowed_ratio,
-            warning,
             min_coverage,
             quiet: Quiet::new(&rule.limit, windows, allowed_ratio, warning, min_coverage),
         }

@@ -1,0 +1,209 @@
+//! SLOs that run ahead of one another decide what they decide slot by slot: the same bytes, over histories in which all
+//! happens that can happen to a series.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+use slowburn::config::incidents::Known;
+use slowburn::config::{self, Config};
+use slowburn::engine::silence::Silence;
+use slowburn::engine::time::{Duration, Timestamp};
+use slowburn::replay::Recorder;
+use slowburn::source::prometheus::{Detail, History, HistorySeries};
+
+use crate::history::Random;
+
+const HISTORIES: u64 = 60;
+const BEGIN: Timestamp = Timestamp::from_unix_s(1_772_409_600);
+const STEP: Duration = Duration::from_secs(30);
+const SLOTS: usize = 1_500;
+/// Slots that only fill the windows.
+const WARM: i64 = 400;
+const EDGE: [&[f64]; 2] = [&[0.005, 0.01, 0.05, f64::INFINITY], &[0.01, 0.02, f64::INFINITY]];
+const DATABASE: [&[f64]; 2] = [&[0.004, 0.008, 0.016, f64::INFINITY], &[0.008, 0.016, f64::INFINITY]];
+
+#[test]
+fn slos_that_run_ahead_print_the_same_bytes() {
+    let (mut told, mut scored) = (0, 0);
+    for seed in 0..HISTORIES {
+        let mut random = Random::new(seed);
+        let config = config(seed % 2 == 0, seed % 3 == 0);
+        let known = known(&mut random);
+        let slices = slices(&mut random);
+        let detail = if seed % 2 == 0 { Detail::Buckets } else { Detail::Counts };
+        let replayed = |take: fn(&mut Recorder, &History)| {
+            let from = BEGIN + STEP.times(WARM as f64);
+            let mut recorder = Recorder::new(config.spec.clone(), from, detail).knowing(&known);
+            slices.iter().for_each(|slice| take(&mut recorder, slice));
+            let notifications = format!("{:#?}", recorder.notifications());
+            let mut document = recorder.finish();
+            document.judge(Tz::UTC, Some(&known));
+            let mut json = Vec::new();
+            document.write_json(&mut json).unwrap();
+            (String::from_utf8(json).unwrap(), notifications, document)
+        };
+        let (ahead, told_ahead, document) = replayed(Recorder::take);
+        let (stepped, told_stepped, _) = replayed(|recorder, slice| recorder.take_observed(slice, |_, _| {}));
+        assert_eq!(ahead, stepped, "history {seed}");
+        assert_eq!(told_ahead, told_stepped, "history {seed}");
+        told += document.notifications.len();
+        scored += document.score.map_or(0, |score| score.incidents.len());
+    }
+    assert!(told > 1_000 && scored > 50, "too little was decided: {told} told, {scored} scored");
+}
+
+/// Two journeys under rules of all kinds and schedules.
+fn config(with_quantiles: bool, with_silence: bool) -> Config {
+    let latency = if with_quantiles { ", approach" } else { "" };
+    let text = format!(
+        "
+interval: 30s
+source: {{prometheus: {{url: 'http://127.0.0.1:9'}}}}
+receivers: [{{name: oncall, webhook: {{url: 'http://127.0.0.1:9'}}}}, {{name: team, webhook: {{url: 'http://127.0.0.1:9'}}}}]
+route:
+  receivers: [team]
+  repeat_interval: 20m
+  routes:
+    - {{match: {{urgency: page}}, receivers: [oncall, team]}}
+    - {{match: {{urgency: ticket}}, receivers: [team], active: {{cron: '0 */2 * * *', for: 45m, time_zone: UTC}}}}
+digests: [{{cron: '30 * * * *', time_zone: UTC, receivers: [team]}}]
+maintenance:
+  - {{name: vacuum, cron: '15 */3 * * *', for: 7m, time_zone: UTC, match: {{layer: database}}, budget: exclude}}
+  - {{name: move, cron: '40 */4 * * *', for: 10m, time_zone: UTC, match: {{layer: edge}}}}
+rules:
+  - {{name: spike, burn_rate: 14.4, long: 10m, short: 1m, urgency: page, consecutive: 2}}
+  - {{name: fast-burn, burn_rate: 6, long: 1h, short: 5m, urgency: page}}
+  - {{name: slow-burn, burn_rate: 2, long: 3h, short: 1h45m, urgency: ticket, every: 2m}}
+  - {{name: budget, budget_consumed: 100%, urgency: ticket, cron: '*/10 * * * *'}}
+  - {{name: runway, exhaustion: 1h, urgency: page, min_events: 300, confidence: 95%}}
+  - {{name: approach, latency: {{quantile: 95%, over: 10m}}, urgency: ticket, clear_after: 3m}}
+journeys:
+  - name: checkout
+    budget: 100ms
+    objective: 99%
+    period: 4h
+    rules: [spike, fast-burn, slow-burn, budget, runway{latency}]
+    layers:
+      - {{name: edge, budget: 10ms, by: [pod], histogram: 'edge_seconds'}}
+      - {{name: database, budget: 10ms, between: interpolate, new_series: zero, histogram: 'database_seconds'}}
+  - name: search
+    budget: 100ms
+    objective: 99.5%
+    period: 4h
+    rules: [spike, slow-burn, budget]
+    layers:
+      - {{name: cache, budget: 10ms, histogram: 'edge_seconds'}}
+      - {{name: never, budget: 10ms, histogram: 'never_seconds'}}
+"
+    );
+    let texts = BTreeMap::from([("slowburn.yml".to_owned(), text)]);
+    let mut config = match config::load_texts("slowburn.yml", &texts, &|_| None) {
+        Ok(loaded) => loaded.config,
+        Err(mistakes) => panic!("{}", mistakes.render(false)),
+    };
+    if with_silence {
+        let (starts_at, ends_at) = (at(600), at(760));
+        let matchers =
+            serde_json::from_value(serde_json::json!([{"label": "layer", "any_of": ["edge"], "negate": false}]))
+                .unwrap();
+        let [author, reason, id] = ["ada", "a test", "quiet"].map(str::to_owned);
+        let silence = Silence { id, matchers, starts_at, ends_at, author, reason, created_at: starts_at };
+        Arc::make_mut(&mut config.spec).silences.push(silence);
+    }
+    config
+}
+
+fn at(slot: usize) -> Timestamp {
+    BEGIN + STEP.times(slot as f64)
+}
+
+fn known(random: &mut Random) -> Vec<Known> {
+    let journey = |number: usize| if number == 2 { "search" } else { "checkout" };
+    let known = (0..3).map(|number| {
+        let start = at(WARM as usize + random.below(SLOTS - WARM as usize));
+        let layer = (number == 0).then(|| "edge".to_owned());
+        Known { journey: journey(number).to_owned(), layer, start, end: start + STEP.times(40.0), note: None }
+    });
+    known.collect()
+}
+
+/// The same history in slices of any length.
+fn slices(random: &mut Random) -> Vec<History> {
+    // Edge and cache measure the same processes.
+    let mut series: Vec<HistorySeries> = Vec::new();
+    for (slo, layer) in [(0, EDGE), (1, DATABASE)] {
+        for pod in 0..2 + random.below(2) {
+            series.extend(process(random, slo, pod, layer));
+        }
+    }
+    let cached: Vec<_> =
+        series.iter().filter(|it| it.slo == 0).map(|it| HistorySeries { slo: 2, ..it.clone() }).collect();
+    series.extend(cached);
+    series.sort_by(|a, b| (a.slo, &a.labels).cmp(&(b.slo, &b.labels)).then(a.bounds.partial_cmp(&b.bounds).unwrap()));
+    let mut flawed: Vec<(usize, usize)> =
+        (0..random.below(20)).map(|_| (random.below(SLOTS), random.below(3))).collect();
+    flawed.sort_unstable();
+    flawed.dedup();
+    let (mut slices, mut first) = (Vec::new(), 0);
+    while first < SLOTS {
+        let end = (first + 1 + random.below(800)).min(SLOTS);
+        let own = series.iter().map(|series| {
+            let width = series.bounds.len();
+            HistorySeries { counts: series.counts[first * width..end * width].to_vec(), ..series.clone() }
+        });
+        let own = own.filter(|series| series.counts.iter().any(|count| !count.is_nan()));
+        let flawed = flawed.iter().filter(|(at, _)| (first..end).contains(at)).map(|(at, slo)| (at - first, *slo));
+        slices.push(History {
+            from: at(first),
+            step: STEP,
+            slots: end - first,
+            series: own.collect(),
+            flawed: flawed.collect(),
+            warnings: Vec::new(),
+            partial: random.below(12) == 0,
+        });
+        first = end;
+    }
+    slices
+}
+
+/// One process: it starts anew, falls silent for moments or hours, idles, and may come back with other bounds.
+fn process(random: &mut Random, slo: usize, pod: usize, layouts: [&[f64]; 2]) -> Vec<HistorySeries> {
+    let born = if pod == 2 { random.below(SLOTS) } else { 0 };
+    let mut rows = layouts.map(|bounds| vec![f64::NAN; bounds.len() * SLOTS]);
+    let (mut layout, mut silent_until, mut idle_until, mut bad_until) = (0, born, 0, 0);
+    let mut counted = vec![0.0; layouts[0].len()];
+    for slot in 0..SLOTS {
+        match random.below(600) {
+            0 | 1 => silent_until = slot + 1 + random.below(14),
+            2 => silent_until = slot + 1 + random.below(150),
+            3 => idle_until = slot + random.below(40),
+            4 | 5 => bad_until = slot + random.below(60),
+            6 | 7 => counted.fill(0.0),
+            8 => {
+                layout = 1 - layout;
+                counted = vec![0.0; layouts[layout].len()];
+            }
+            _ => {}
+        }
+        if slot < silent_until.max(born) {
+            continue;
+        }
+        let slow = if slot < bad_until { 0.4 } else { 0.004 };
+        let requests = if slot < idle_until { 0 } else { 20 + random.below(20) };
+        for _ in 0..requests {
+            let took_s = if random.unit() < slow { 0.015 } else { 0.003 };
+            for (count, bound_s) in counted.iter_mut().zip(layouts[layout]) {
+                *count += f64::from(took_s <= *bound_s);
+            }
+        }
+        let width = counted.len();
+        rows[layout][slot * width..][..width].copy_from_slice(&counted);
+    }
+    let labels = BTreeMap::from([("pod".to_owned(), pod.to_string())]);
+    let series = layouts.into_iter().zip(rows);
+    series
+        .map(|(bounds, counts)| HistorySeries { slo, labels: labels.clone(), bounds: bounds.into(), counts })
+        .collect()
+}
