@@ -1,11 +1,13 @@
 //! The section of one SLO: a plot for each rule on its burn rate, its latencies, its budget, and its alerts.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 
 use super::Report;
 use super::axis::{Scale, TimeAxis};
-use super::plot::{Backdrop, Band, LimitLine, Line, Plot};
+use super::plot::{self, Backdrop, Band, LimitLine, Line, Plot};
 use super::samples::{Gauge, MAX_USAGE, Sights, SloSamples, TOLD};
 use super::words::{self, Unit};
 use crate::engine::alert::AlertRecord;
@@ -77,7 +79,8 @@ impl Layer<'_> {
 
     fn plotted(&self, report: &Report<'_>) -> Markup {
         let axis = TimeAxis::of(report.samples);
-        let backdrop = Backdrop { axis, incidents: self.incidents(report), sights: &self.samples.sights };
+        let incidents = incidents_of(report, &self.spec.journey);
+        let backdrop = Backdrop { axis, incidents: &incidents, sights: &self.samples.sights };
         let plots = self.plots(report);
         html! {
             div.plots {
@@ -233,13 +236,6 @@ impl Layer<'_> {
         alerts.map(|it| Band { from: it.fired_at, to: it.ended_at.unwrap_or(end), stage: it.stage }).collect()
     }
 
-    /// Those of its journey.
-    fn incidents(&self, report: &Report<'_>) -> Vec<Band> {
-        let end = report.document.to;
-        let its = report.document.incidents.iter().filter(|it| it.journey.as_ref() == Some(&self.spec.journey));
-        its.map(|it| Band { from: it.opened_at, to: it.resolved_at.unwrap_or(end), stage: it.worst_stage }).collect()
-    }
-
     /// How much of it was seen.
     pub fn sights(&self) -> Sights {
         let mut all = Sights::default();
@@ -323,6 +319,26 @@ impl Layer<'_> {
 fn stood(alert: &AlertRecord, end: Timestamp) -> String {
     let stood: Duration = alert.ended_at.unwrap_or(end).since(alert.fired_at).coarse();
     if alert.ended_at.is_some() { stood.to_string() } else { format!("{stood}, and still does") }
+}
+
+/// The incidents of each journey that is plotted, once for all plots of its layers.
+pub fn incidents(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
+    let (axis, end) = (TimeAxis::of(report.samples), report.document.to);
+    let journeys: BTreeSet<&str> =
+        layers.iter().filter(|layer| layer.is_plotted).map(|layer| layer.spec.journey.as_str()).collect();
+    let bands = |journey: &str| -> Vec<Band> {
+        let its = report.document.incidents.iter().filter(|it| it.journey.as_deref() == Some(journey));
+        its.map(|it| Band { from: it.opened_at, to: it.resolved_at.unwrap_or(end), stage: it.worst_stage }).collect()
+    };
+    html! {
+        @for journey in journeys { g id=(incidents_of(report, journey)) { (plot::incidents(&axis, &bands(journey))) } }
+    }
+}
+
+/// Two names may differ by characters only that no anchor has.
+fn incidents_of(report: &Report<'_>, journey: &str) -> String {
+    let number = report.spec.slos.iter().position(|slo| slo.journey == journey).unwrap_or_default();
+    format!("incidents-{}-{}", number + 1, words::slug(journey))
 }
 
 /// Of warning and critical, as shares of the limit.

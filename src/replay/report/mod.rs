@@ -143,7 +143,7 @@ impl Report<'_> {
                         "slowburn " (env!("CARGO_PKG_VERSION")) ". All times are UTC. A point of a curve is "
                         (self.samples.stretch) "."
                     }
-                    (hatching())
+                    (shared(self, &layers))
                     script { (PreEscaped(SCRIPT)) }
                 }
             }
@@ -213,14 +213,15 @@ fn plots(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
     }
 }
 
-/// What unseen time is filled with.
-fn hatching() -> Markup {
+/// What many plots have in common: what unseen time is filled with, and the incidents behind the curves.
+fn shared(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
     html! {
         svg.unseen width="0" height="0" aria-hidden="true" {
             defs {
                 pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
                     line.hatch x1="0" y1="0" x2="0" y2="6" {}
                 }
+                (layer::incidents(report, layers))
             }
         }
     }

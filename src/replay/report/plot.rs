@@ -68,7 +68,8 @@ pub struct Band {
 /// What all plots of an SLO have in common.
 pub struct Backdrop<'a> {
     pub axis: TimeAxis,
-    pub incidents: Vec<Band>,
+    /// The anchor of the journey's incidents, drawn once.
+    pub incidents: &'a str,
     pub sights: &'a [Sights],
 }
 
@@ -149,11 +150,11 @@ impl Plot<'_> {
     /// The numbers at the left.
     fn values(&self) -> Markup {
         html! {
-            svg.values width="44" height=(HEIGHT_PX) aria-hidden="true" {
+            svg.values width="52" height=(HEIGHT_PX) aria-hidden="true" {
                 @for value in self.ticks() {
                     // A number at the top would be cut.
                     @let y = (f64::from(self.y(value)) / f64::from(UNITS_PX) + 3.5).clamp(9.0, f64::from(HEIGHT_PX - 1));
-                    text x="40" y=(y) text-anchor="end" { (self.unit.words(value)) }
+                    text x="48" y=(y) text-anchor="end" { (self.unit.words(value)) }
                 }
             }
         }
@@ -285,10 +286,7 @@ impl Backdrop<'_> {
     fn markup(&self) -> Markup {
         let bottom = HEIGHT_PX - UNSEEN_PX;
         html! {
-            @for band in &self.incidents {
-                @let (x, width) = span(&self.axis, band);
-                rect.incident.(band.stage.as_str()) x=(x) width=(width) y="0" height=(HEIGHT_PX) {}
-            }
+            use href={ "#" (self.incidents) } {}
             @for (class, from, to) in self.gaps() {
                 @let band = Band { from: self.axis.begins(from), to: self.axis.begins(to), stage: Stage::Warning };
                 @let (x, width) = span(&self.axis, &band);
@@ -322,6 +320,16 @@ impl Backdrop<'_> {
     /// The times under the plots.
     pub fn times(&self) -> Markup {
         times(&self.axis)
+    }
+}
+
+/// The incidents of a journey, as high as a plot, for all plots of its layers.
+pub fn incidents(axis: &TimeAxis, bands: &[Band]) -> Markup {
+    html! {
+        @for band in bands {
+            @let (x, width) = span(axis, band);
+            rect.incident.(band.stage.as_str()) x=(x) width=(width) y="0" height=(HEIGHT_PX) {}
+        }
     }
 }
 
