@@ -14,6 +14,9 @@
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 mod history;
 
+#[path = "../src/source/prometheus/remote/message.rs"]
+mod message;
+
 #[path = "../tests/it/quality.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 mod quality;
@@ -30,7 +33,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use prost::Message;
+use message::{Matcher, Query, ReadRequest};
 use slowburn::clock::Stopwatch;
 use slowburn::config::{self, HttpClient};
 use slowburn::engine::time::{Duration, Timestamp};
@@ -59,35 +62,6 @@ const LAYERS: [(&str, &str, &str); 5] = [
 ];
 /// A clock tick of `/proc/PID/stat`: a hundred a second on every Linux there is.
 const TICKS_PER_S: f64 = 100.0;
-
-/// Prometheus' remote read, as far as it is asked here.
-#[derive(Clone, PartialEq, Message)]
-struct ReadRequest {
-    #[prost(message, repeated, tag = "1")]
-    queries: Vec<Query>,
-    #[prost(int32, repeated, tag = "2")]
-    accepted: Vec<i32>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Query {
-    #[prost(int64, tag = "1")]
-    from_ms: i64,
-    #[prost(int64, tag = "2")]
-    to_ms: i64,
-    #[prost(message, repeated, tag = "3")]
-    matchers: Vec<Matcher>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Matcher {
-    #[prost(int32, tag = "1")]
-    kind: i32,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(string, tag = "3")]
-    value: String,
-}
 
 /// Seconds of each run, and of the server's processors.
 #[derive(Default)]
@@ -370,7 +344,7 @@ fn fetch_chunks(url: &str, from: Timestamp, to: Timestamp) -> usize {
     let query = |(layers, le): (&str, &str)| {
         let metric = matcher(0, "__name__", "request_duration_seconds_bucket");
         let matchers = vec![metric, matcher(2, "layer", layers), matcher(2, "le", le)];
-        Query { from_ms: from.unix_ms(), to_ms: to.unix_ms(), matchers }
+        Query { start_timestamp_ms: from.unix_ms(), end_timestamp_ms: to.unix_ms(), matchers }
     };
     let asked = [
         ("edge|network", r"0\.01|\+Inf"),
@@ -378,8 +352,7 @@ fn fetch_chunks(url: &str, from: Timestamp, to: Timestamp) -> usize {
         ("service", r"0\.03|\+Inf"),
         ("database", r"0\.04|\+Inf"),
     ];
-    let request = ReadRequest { queries: asked.map(query).to_vec(), accepted: vec![1] }.encode_to_vec();
-    let body = snap::raw::Encoder::new().compress_vec(&request).expect("memory takes all");
+    let body = ReadRequest::of(asked.map(query).to_vec()).packed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client = slowburn::http::client(&HttpClient::default()).expect("a client");

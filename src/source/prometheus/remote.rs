@@ -6,10 +6,11 @@
 //!
 //! Source: Prometheus' `prompb/remote.proto` and `storage/remote/read_handler.go`.
 
+mod message;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use prost::Message;
 use prost::bytes::Bytes;
 use reqwest::RequestBuilder;
 use tokio::sync::OnceCell;
@@ -25,40 +26,12 @@ use crate::source::error::SourceError;
 use crate::source::history::room;
 use crate::source::sampler::{Grid, Lookback};
 
+use self::message::{Matcher, Query, ReadRequest};
 use super::{Prometheus, refused, retry};
 
 const STREAMED: &str = "application/x-streamed-protobuf";
-const STREAMED_XOR_CHUNKS: i32 = 1;
 /// What is decoded where it arrives, in bytes: as much as Prometheus has in a frame, which takes a few milliseconds.
 const DECODED_AT_ONCE_BYTES: usize = 2 << 20;
-
-#[derive(Clone, PartialEq, Message)]
-struct ReadRequest {
-    #[prost(message, repeated, tag = "1")]
-    queries: Vec<Query>,
-    #[prost(int32, repeated, tag = "2")]
-    accepted_response_types: Vec<i32>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Query {
-    #[prost(int64, tag = "1")]
-    start_timestamp_ms: i64,
-    #[prost(int64, tag = "2")]
-    end_timestamp_ms: i64,
-    #[prost(message, repeated, tag = "3")]
-    matchers: Vec<Matcher>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Matcher {
-    #[prost(int32, tag = "1")]
-    kind: i32,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(string, tag = "3")]
-    value: String,
-}
 
 /// What a server is known to do; found out once.
 #[derive(Debug, Default)]
@@ -204,12 +177,7 @@ fn request(selectors: &[Vec<LabelMatcher>], grid: Grid, lookback: Lookback) -> V
         end_timestamp_ms: grid.last().unix_ms(),
         matchers: matchers.iter().map(matcher).collect(),
     };
-    let request = ReadRequest {
-        queries: selectors.iter().map(query).collect(),
-        accepted_response_types: vec![STREAMED_XOR_CHUNKS],
-    };
-    // Compressing into memory cannot fail.
-    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap_or_default()
+    ReadRequest::of(selectors.iter().map(query).collect()).packed()
 }
 
 /// An answer that is being read.
