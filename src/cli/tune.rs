@@ -33,9 +33,9 @@ use crate::source::reader::Reader;
 const UNDONE: &str = "nothing was tuned";
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A range is written 6..20; a list 6,10,14.4. Without bounds, a setting is moved around\n\
-    what it is now. Ctrl-C ends the search and shows what it found so far; a second one\n\
-    skips the check of what it found, and a third ends the command.")]
+#[command(after_help = "A range is written 6..20; a list 6,10,14.4. Without bounds, a setting is moved\n\
+    around what it is now. Ctrl-C ends the search and shows what it found so far; a\n\
+    second one skips the check of what it found, and a third ends the command.")]
 pub struct Tune {
     /// The main configuration file
     #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]

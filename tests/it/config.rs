@@ -88,6 +88,28 @@ fn sound_configurations_mean_what_the_golden_files_say() {
     });
 }
 
+#[test]
+fn a_command_shows_what_is_broken_and_says_what_is_not_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slowburn.yml");
+    fs::write(&path, example().replace("objective:", "objctive:")).unwrap();
+    for (command, undone) in [
+        ("replay", "nothing was replayed"),
+        ("record --out out.rec", "nothing was recorded"),
+        ("tune --incidents incidents.csv", "nothing was tuned"),
+        ("route --labels stage=critical", "no alert has a way"),
+        ("rules export", "nothing was exported"),
+        ("notify-test --all", "nothing was sent"),
+    ] {
+        let mut slowburn = Command::new(env!("CARGO_BIN_EXE_slowburn"));
+        let output = slowburn.args(command.split(' ')).arg("--config").arg(&path).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{command}: {said}");
+        assert!(said.contains("did you mean 'objective'?"), "{command}: {said}");
+        assert!(said.ends_with(&format!("error: the configuration is broken; {undone}\n")), "{command}: {said}");
+    }
+}
+
 fn load_text(text: &str) -> Result<Loaded, Diagnostics> {
     config::load_texts("main.yml", &BTreeMap::from([("main.yml".to_owned(), text.to_owned())]), &env)
 }
