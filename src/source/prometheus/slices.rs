@@ -15,9 +15,9 @@ use super::{Detail, History, Prometheus, slots_per_slice};
 /// What an answer of queries may take for one slice, in bytes: small enough that a few slices are nothing, large enough
 /// that the requests themselves are.
 const SLICE_BYTES: usize = 16 << 20;
-/// What the counts of one slice of chunks may take in memory, in bytes: they stay in a processor's cache, and the engine
-/// has something to do while most is still to be read.
-const CHUNKS_SLICE_BYTES: usize = 2 << 20;
+/// What the counts of one slice of chunks may take in memory, in bytes: each slice costs the server a search, and the
+/// engine has something to do while most is still to be read.
+const CHUNKS_SLICE_BYTES: usize = 4 << 20;
 /// Slots that a slice of chunks has at least, in `SLICE_BYTES` of counts: at its edges are chunks of which only a part
 /// is of use, each of up to 120 samples.
 const LEAST_SLOTS_OF_CHUNKS: usize = 2_880;
