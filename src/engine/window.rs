@@ -182,8 +182,7 @@ impl History {
                 self.rows.reserve_exact(cells - self.rows.len());
                 self.rows.resize(cells, 0.0);
             }
-            // A few numbers: not worth the call that copying them at once is.
-            (0..self.width).for_each(|column| self.rows[to + column] = self.rows[from + column]);
+            self.rows.copy_within(from..from + self.width, to);
         }
     }
 
