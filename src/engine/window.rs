@@ -168,22 +168,28 @@ impl History {
 
     /// Brings the tiers to `slot`, the newest.
     fn settle(&mut self, slot: i64) {
+        for tier in 1..=self.last_tier.min(slot.trailing_zeros()) {
+            self.settle_tier(tier, tier - 1, slot);
+        }
+    }
+
+    /// Brings a tier to `slot`, which is on its stride; `source` is the tier before, or an earlier one that still has
+    /// the row.
+    fn settle_tier(&mut self, tier: u32, source: u32, slot: i64) {
         // A row leaves tier k for tier k + 1 at the age of EXACT_SLOTS << k, if it is on the coarser stride: and since
         // that age is itself a multiple of the stride, exactly when the newest slot is.
-        for tier in 1..=self.last_tier.min(slot.trailing_zeros()) {
-            let moving = slot - (EXACT_SLOTS << (tier - 1));
-            if moving < self.first_slot {
-                break;
-            }
-            let from = self.offset(tier - 1, moving);
-            let to = self.offset(tier, moving);
-            if self.rows.len() < to + self.width {
-                let cells = (self.exact_rows + self.room + i64::from(tier) * TIER_ROWS) as usize * self.width;
-                self.rows.reserve_exact(cells - self.rows.len());
-                self.rows.resize(cells, 0.0);
-            }
-            self.rows.copy_within(from..from + self.width, to);
+        let moving = slot - (EXACT_SLOTS << (tier - 1));
+        if moving < self.first_slot {
+            return;
         }
+        let from = self.offset(source, moving);
+        let to = self.offset(tier, moving);
+        if self.rows.len() < to + self.width {
+            let cells = (self.exact_rows + self.room + i64::from(tier) * TIER_ROWS) as usize * self.width;
+            self.rows.reserve_exact(cells - self.rows.len());
+            self.rows.resize(cells, 0.0);
+        }
+        self.rows.copy_within(from..from + self.width, to);
     }
 
     /// Adds `by` to every row later than that of `slot`: it was counted then, and only came to be known now.
@@ -360,9 +366,9 @@ mod tests {
         #[test]
         fn running_ahead_shows_what_is_shown_slot_by_slot(
             start in 1_000_000i64..1_000_700,
-            stretches in prop::collection::vec((1usize..700, 1usize..400), 1..6),
-            most in 5i64..3000,
-            ages in prop::collection::vec(0i64..3000, 1..20),
+            stretches in prop::collection::vec((1usize..1500, 1usize..1500), 1..5),
+            most in 5i64..6000,
+            ages in prop::collection::vec(0i64..6000, 1..20),
         ) {
             let read = |history: &History| -> Vec<[f64; 1]> {
                 ages.iter().map(|age| history.at(Age::in_slots(*age))).chain([history.newest().try_into().unwrap()]).collect()

@@ -24,7 +24,7 @@ use crate::engine::stage::{Evidence, StageMachine};
 use crate::engine::time::{Duration, Timestamp};
 
 /// Slots that SLOs run ahead at most, and at least where there are many SLOs: each keeps a row of all of them.
-const MAX_SLOTS_AHEAD: usize = 2_048;
+const MAX_SLOTS_AHEAD: usize = 4_096;
 const MIN_SLOTS_AHEAD: usize = 64;
 /// Counts in the rows of all SLOs together: 16 MB.
 const MAX_COUNTS_AHEAD: usize = 2 << 20;
@@ -202,9 +202,9 @@ impl Engine {
     /// Goes on through what SLOs went through before, until something follows from a slot; `None` at the end.
     pub fn follow(&mut self, ahead: &mut Ahead) -> Option<(Timestamp, Vec<Effect>)> {
         let many = ahead.slots.many;
+        let mut wake_at = self.outbox.wake_at();
         while ahead.at < many {
             let noted = ahead.notes.peek().map_or(many, |note| note.at);
-            let wake_at = self.outbox.wake_at();
             let is_due = |at: usize| ahead.evaluates && self.has_business(ahead.slots.time(at), wake_at);
             let at = (ahead.at..noted).find(|at| is_due(*at)).unwrap_or(noted);
             if at == many {
@@ -212,7 +212,12 @@ impl Engine {
             }
             let is_due = at < noted || is_due(at);
             ahead.at = at + 1;
-            let effects = self.step_noted(ahead, at, is_due);
+            let mut effects = self.step_noted(ahead, at, is_due);
+            // Otherwise there is nothing to send.
+            if is_due || !effects.is_empty() {
+                self.hand_out(ahead.slots.time(at), &mut effects);
+                wake_at = self.outbox.wake_at();
+            }
             if !effects.is_empty() {
                 return Some((ahead.slots.time(at), effects));
             }
@@ -341,7 +346,6 @@ impl Engine {
             self.show_windows();
         }
         self.conclude(slot, changed || held_otherwise, &mut effects);
-        self.hand_out(slot, &mut effects);
         effects
     }
 
@@ -378,7 +382,7 @@ impl Job<'_> {
         let mut flawed = flawed.into_iter().peekable();
         for at in 0..slots.many {
             self.count_in(at, slots.seen(at));
-            if flawed.next_if_eq(&at).is_some() {
+            while flawed.next_if_eq(&at).is_some() {
                 self.slo.note_flawed(slots.number(at));
             }
             let before = self.slo.sight;

@@ -3,7 +3,7 @@
 //! Tier 0 gets room for them. The other tiers stay as they are meanwhile, and take their rows over when those are shown:
 //! so each slot sees what it would have seen had nobody run ahead.
 
-use super::{Age, EXACT_SLOTS, History};
+use super::{Age, EXACT_SLOTS, History, TIER_ROWS};
 
 /// Rows that tier 0 keeps beyond those that it must: windows that end there are read without a search.
 const KEPT_ROWS: i64 = 4 * EXACT_SLOTS;
@@ -75,16 +75,35 @@ impl History {
         }
         let from = self.newest_slot + 1;
         self.stand_at(slot);
-        // Nothing moves at odd slots.
-        for slot in (from + from % 2..=self.newest_slot).step_by(2) {
-            self.settle(slot);
+        let to = self.newest_slot;
+        let whole_from = self.whole_from();
+        // What would leave a tier again before `to` need not come there, if tier 0 still has it for the next tier.
+        let mut first = 1;
+        while first < self.last_tier && to - from > TIER_ROWS << first && from - (EXACT_SLOTS << first) >= whole_from {
+            multiples(first, to - (TIER_ROWS << first), to).for_each(|slot| self.settle_tier(first, 0, slot));
+            first += 1;
         }
+        for slot in multiples(first, from, to) {
+            self.settle_tier(first, 0, slot);
+            for tier in first + 1..=self.last_tier.min(slot.trailing_zeros()) {
+                self.settle_tier(tier, tier - 1, slot);
+            }
+        }
+    }
+
+    /// Tier 0 has every row from here on; later than any if it never had room.
+    fn whole_from(&self) -> i64 {
+        let Some(lead) = &self.lead else { return i64::MAX };
+        let furthest = lead.furthest_slot.max(self.newest_slot);
+        lead.whole_from.max(furthest - (self.exact_rows + self.room) + 1).max(self.first_slot)
     }
 
     /// Hands what was counted over the `age` before each slot from `first` to `last`, all of which it ran through, to
     /// `each`, with how many slots come before it. `N` is the width.
     pub fn each_since<const N: usize>(&self, age: Age, first: i64, last: i64, mut each: impl FnMut(usize, [f64; N])) {
-        let Some(lead) = self.lead.as_ref().filter(|_| !self.is_empty()) else { return };
+        if self.is_empty() {
+            return;
+        }
         let (first, last) = (first + self.ahead, last + self.ahead);
         let ring = self.exact_rows + self.room;
         let (rows, _) = self.rows[..ring as usize * N].as_chunks::<N>();
@@ -100,9 +119,8 @@ impl History {
         };
         let age = self.served(age);
         let stride = 1 << age.tier;
-        let furthest = lead.furthest_slot.max(self.newest_slot);
-        // From here on tier 0 has the rows on both sides of the window's edge.
-        let whole_from = lead.whole_from.max(furthest - ring + 1).max(self.first_slot) + stride;
+        // Later than this, tier 0 has the rows on both sides of the window's edge.
+        let whole_from = self.whole_from().saturating_add(stride);
         let then = |slot: i64| {
             let wanted = slot - age.slots;
             if wanted <= whole_from {
@@ -156,4 +174,10 @@ impl History {
         }
         (self.room, self.rows, self.lead) = (room, rows, Some(Box::new(lead)));
     }
+}
+
+/// Slots from `from` to `to` that a tier has rows of.
+fn multiples(tier: u32, from: i64, to: i64) -> impl Iterator<Item = i64> {
+    let stride = 1 << tier;
+    ((from + stride - 1) >> tier << tier..=to).step_by(stride as usize)
 }
