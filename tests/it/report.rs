@@ -290,6 +290,13 @@ fn names_from_elsewhere_do_nothing() {
     assert_eq!(page.matches("</script>").count(), 1 + observed.samples.slos.len());
 }
 
+/// The standard pack, polled no more often than the plan's processes are scraped.
+fn polled_as_scraped(plan: &Plan) -> Config {
+    let config = configured("checkout", &plan.layers, "standard");
+    let spec = Spec { interval: plan.scrape_interval, ..Spec::clone(&config.spec) };
+    Config { spec: Arc::new(spec), ..config }
+}
+
 #[test]
 fn thirty_days_of_ten_layers_are_light() {
     let mut plan = quality::plan(2, 31);
@@ -297,10 +304,7 @@ fn thirty_days_of_ten_layers_are_light() {
     plan.layers.extend(more.collect::<Vec<_>>());
     plan.layers.iter_mut().for_each(|layer| layer.pods.truncate(1));
     plan.scrape_interval = Duration::from_minutes(2);
-    let config = configured("checkout", &plan.layers, "standard");
-    let mut spec = Spec::clone(&config.spec);
-    spec.interval = plan.scrape_interval;
-    let config = Config { spec: Arc::new(spec), ..config };
+    let config = polled_as_scraped(&plan);
     let (replayed, observed) = observed(&config, &plan, &plan.series(), &[]);
     let page = page(&config, &replayed, &observed);
     assert_eq!(observed.samples.stretch, Duration::from_hours(1), "a point of a curve is an hour");
@@ -320,10 +324,7 @@ fn a_page_of_too_many_layers_is_bounded_and_says_what_it_leaves_out() {
     plan.incidents = (1..40 + MORE / 5).flat_map(befalls).collect();
     plan.layers = layers;
     plan.scrape_interval = Duration::from_minutes(4);
-    let config = configured("checkout", &plan.layers, "standard");
-    let mut spec = Spec::clone(&config.spec);
-    spec.interval = plan.scrape_interval;
-    let config = Config { spec: Arc::new(spec), ..config };
+    let config = polled_as_scraped(&plan);
     let (replayed, observed) = observed(&config, &plan, &plan.series(), &[]);
     let page = page(&config, &replayed, &observed);
     assert!(page.len() < 7_000_000, "{} bytes", page.len());
