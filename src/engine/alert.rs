@@ -77,14 +77,19 @@ impl RuleState {
         identity: impl FnOnce() -> (String, Option<String>, Labels),
     ) -> (Verdict, StageChange) {
         let usage = evidence.usage;
-        let mut watched = self.watched.take().unwrap_or_default();
+        let mut watched = self.watched.as_deref().cloned().unwrap_or_default();
         let before = watched.machine;
         let verdict = watched.machine.evaluate(now, rule, evidence);
         watched.peak_usage = watched.peak_usage.max(usage);
         let (stage, breached_at, peak_usage) =
             (watched.machine.stage(), watched.machine.breached_at(), watched.peak_usage);
         let gave_up = watched.machine.gave_up(&before);
-        self.watched = (!watched.machine.is_quiet()).then_some(watched);
+        match &mut self.watched {
+            // Most evaluations come to nothing, so they take no memory.
+            place if watched.machine.is_quiet() => *place = None,
+            Some(place) => **place = watched,
+            place => *place = Some(Box::new(watched)),
+        }
         if verdict != Verdict::Changed {
             if let Some(record) = self.standing_mut() {
                 record.evaluations += 1;

@@ -432,13 +432,16 @@ impl Engine {
             Verdict::Same => self.held_back.same_stage += 1,
             Verdict::Changed => {}
         }
+        if verdict != Verdict::Changed {
+            return false;
+        }
         if change.began.is_some() {
             self.standing.insert(key);
         } else if change.ended.is_some() {
             self.standing.remove(&key);
         }
         effects.extend(change.ended.into_iter().chain(change.began).map(Effect::Alert));
-        verdict == Verdict::Changed
+        true
     }
 
     fn poll_failed(&mut self, slot: Timestamp, why: &str, effects: &mut Vec<Effect>) {

@@ -121,11 +121,16 @@ impl Silences {
         changed
     }
 
-    /// Whether [`Silences::advance`] would change anything at `slot`.
-    pub fn change_by(&self, slot: Timestamp, interval: Duration) -> bool {
+    /// Whether [`Silences::advance`] may change anything up to `slot`, after it was called for the slot `before`.
+    pub fn change_by(&self, before: Timestamp, slot: Timestamp, interval: Duration) -> bool {
         let mut known = self.by_id.values();
         known.any(|Known { silence, is_active }| {
-            silence.is_active(slot, interval) != *is_active || slot.since(silence.ends_at) >= KEEP_FOR
+            let turns = if *is_active {
+                silence.is_over(slot)
+            } else {
+                !silence.is_over(before) && silence.starts_at < slot + interval
+            };
+            turns || slot.since(silence.ends_at) >= KEEP_FOR
         })
     }
 

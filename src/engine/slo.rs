@@ -2,8 +2,9 @@
 
 mod ahead;
 
-pub use self::ahead::{Counting, Slots};
+pub use self::ahead::{Bounds, Counting, Slots};
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,7 @@ const MAX_USAGE: f64 = 1e6;
 /// seen is a difference of it.
 const GOOD: usize = 0;
 const TOTAL: usize = 1;
+const SEEN: usize = 2;
 pub type Row = [f64; 3];
 
 /// What is known of an SLO at the newest slot. Only `Ok` and `Idle` may lower a stage.
@@ -119,6 +121,8 @@ pub struct Slo {
     flawed_slot: i64,
     /// The newest slot number since whose predecessor some requests were not to count: see [`super::maintenance`].
     excluded_slot: i64,
+    /// Slot numbers from which to which slow requests are known never to have become fewer.
+    rising: Range<i64>,
     quantile_age: Age,
 }
 
@@ -150,6 +154,7 @@ impl Slo {
             measured_slot: i64::MIN,
             flawed_slot: i64::MIN,
             excluded_slot: i64::MIN,
+            rising: 0..0,
             quantile_age: Age::in_slots(message_window(spec).in_slots(interval)),
         }
     }
@@ -227,6 +232,7 @@ impl Slo {
     /// Puts what a series of `layout` counted since `counted` at the beginning of its absence, just after slot `last`.
     pub fn count_late(&mut self, last: i64, layout: usize, counted: [f64; 2]) {
         let now = self.counted(layout);
+        self.rising = 0..0;
         self.counters.raise_after(last, &[now[0] - counted[0], now[1] - counted[1], 0.0]);
     }
 
@@ -294,6 +300,7 @@ impl Slo {
         for slot in [&mut self.present_slot, &mut self.measured_slot, &mut self.flawed_slot, &mut self.excluded_slot] {
             *slot = slot.saturating_sub(slots);
         }
+        self.rising = 0..0;
         self.counters.rewind(slots);
         self.histories_mut().for_each(|history| history.rewind(slots));
     }

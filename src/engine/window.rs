@@ -130,6 +130,7 @@ impl History {
             self.rows.resize((self.exact_rows + self.room) as usize * self.width, 0.0);
         } else {
             debug_assert!(slot > self.newest_slot);
+            self.settle_shown();
             self.hold_until(slot);
         }
         self.write_newest(slot, row);
@@ -169,21 +170,22 @@ impl History {
     /// Brings the tiers to `slot`, the newest.
     fn settle(&mut self, slot: i64) {
         for tier in 1..=self.last_tier.min(slot.trailing_zeros()) {
-            self.settle_tier(tier, tier - 1, slot);
+            // A row leaves tier k for tier k + 1 at the age of EXACT_SLOTS << k, if it is on the coarser stride: and since
+            // that age is itself a multiple of the stride, exactly when the newest slot is.
+            let moving = slot - (EXACT_SLOTS << (tier - 1));
+            if moving >= self.first_slot {
+                self.move_row(tier, tier - 1, moving);
+            }
+        }
+        if let Some(lead) = &mut self.lead {
+            lead.note_settled(slot);
         }
     }
 
-    /// Brings a tier to `slot`, which is on its stride; `source` is the tier before, or an earlier one that still has
-    /// the row.
-    fn settle_tier(&mut self, tier: u32, source: u32, slot: i64) {
-        // A row leaves tier k for tier k + 1 at the age of EXACT_SLOTS << k, if it is on the coarser stride: and since
-        // that age is itself a multiple of the stride, exactly when the newest slot is.
-        let moving = slot - (EXACT_SLOTS << (tier - 1));
-        if moving < self.first_slot {
-            return;
-        }
-        let from = self.offset(source, moving);
-        let to = self.offset(tier, moving);
+    /// Copies the row of `slot`, which is on the stride of `tier`, from the tier `source` to `tier`.
+    fn move_row(&mut self, tier: u32, source: u32, slot: i64) {
+        let from = self.offset(source, slot);
+        let to = self.offset(tier, slot);
         if self.rows.len() < to + self.width {
             let cells = (self.exact_rows + self.room + i64::from(tier) * TIER_ROWS) as usize * self.width;
             self.rows.reserve_exact(cells - self.rows.len());
@@ -197,6 +199,7 @@ impl History {
         if self.is_empty() {
             return;
         }
+        self.settle_shown();
         let slot = slot + self.ahead;
         for tier in 0..=self.last_tier {
             let stride = 1 << tier;
@@ -385,7 +388,7 @@ mod tests {
                 for next in slot + 1..=slot + length as i64 {
                     count += (next % 7) as f64;
                     plain.push(next, &[count]);
-                    if next % 2 == 0 { ahead.push(next, &[count]) } else { ahead.push_next([count]) }
+                    if next % 2 == 0 { ahead.push(next, &[count]) } else { ahead.extend(&[[count]]) }
                     by_slot.push(read(&plain));
                     prop_assert_eq!(read(&ahead), read(&plain), "ahead at {}", next);
                 }

@@ -20,7 +20,7 @@ use crate::engine::rule::Schedule;
 use crate::engine::sli::NewSeries;
 use crate::engine::slo::{Counting, Sight, Slo, Slots};
 use crate::engine::spec::Spec;
-use crate::engine::stage::{Evidence, StageMachine};
+use crate::engine::stage::{Evidence, StageMachine, Verdict};
 use crate::engine::time::{Duration, Timestamp};
 
 /// Slots that SLOs run ahead at most, and at least where there are many SLOs: each keeps a row of all of them.
@@ -146,6 +146,20 @@ impl<'a> Row<'a> {
         !self.counts[number * self.buckets].is_nan()
     }
 
+    /// Whether a slot of `range` is without it.
+    fn is_ever_absent(&self, range: Range<usize>) -> bool {
+        // Without a way out in the middle, it takes several at once.
+        let counts = &self.counts[range.start * self.buckets..range.end * self.buckets];
+        counts.iter().fold(0, |absent, count| absent | u64::from(count.is_nan())) != 0
+    }
+
+    /// The first slot of `range` that has it again after more than `most` slots without, or the end.
+    fn first_return(&self, range: Range<usize>, most: usize) -> usize {
+        let mut seen = range.start;
+        let returns = |at: &usize| self.is_present(*at) && at - std::mem::replace(&mut seen, *at) > most;
+        range.clone().find(returns).unwrap_or(range.end)
+    }
+
     fn counts_at(&self, number: usize) -> Option<&'a [f64]> {
         let counts = &self.counts[number * self.buckets..][..self.buckets];
         (!counts[0].is_nan()).then_some(counts)
@@ -205,8 +219,8 @@ impl Engine {
         let mut wake_at = self.outbox.wake_at();
         while ahead.at < many {
             let noted = ahead.notes.peek().map_or(many, |note| note.at);
-            let is_due = |at: usize| ahead.evaluates && self.has_business(ahead.slots.time(at), wake_at);
-            let at = (ahead.at..noted).find(|at| is_due(*at)).unwrap_or(noted);
+            let is_due = |at: usize| ahead.evaluates && self.has_business_by(ahead.slots.time(at), wake_at);
+            let at = first_where(ahead.at..noted, is_due);
             if at == many {
                 break;
             }
@@ -243,29 +257,29 @@ impl Engine {
         let widths: usize = self.slos.iter().map(Slo::row_counts).sum();
         let most = (MAX_COUNTS_AHEAD / widths.max(1)).clamp(MIN_SLOTS_AHEAD, MAX_SLOTS_AHEAD);
         let end = range.end.min(start + most);
-        let mut end = (start..end).find(|at| passage.slot(*at) > counts_until).unwrap_or(end);
-        let first = first.slot_number(interval);
+        let mut end = first_where(start..end, |at| passage.slot(at) > counts_until);
         for row in &passage.series {
+            let Some(present) = (start..end).find(|at| row.is_present(*at)) else { continue };
             let series = &self.series[row.series.0 as usize];
             let slo = &self.slos[series.slo as usize];
-            let mut seen = series.counter.seen();
-            let found = (start..end).find(|at| {
-                let slot = first + (at - start) as i64;
-                if !row.is_present(*at) {
-                    return false;
-                }
-                let is_late = seen.is_some_and(|seen| slot - seen.slot > self.lookback_slots);
-                let is_plain = series.current && slo.has_counted() && !is_late && !slo.is_excluded(slot, seen);
-                seen = Some(Seen { poll: 0, slot });
-                !is_plain
-            });
-            end = found.unwrap_or(end);
+            let slot = first.slot_number(interval) + (present - start) as i64;
+            let seen = series.counter.seen();
+            let is_late = seen.is_some_and(|seen| slot - seen.slot > self.lookback_slots);
+            if !series.current || !slo.has_counted() || is_late || slo.is_excluded(slot, seen) {
+                end = present;
+            } else if row.is_ever_absent(present..end) {
+                end = row.first_return(present..end, self.lookback_slots as usize);
+            }
         }
         end
     }
 
     fn due_slots(&self, slots: &Slots) -> Vec<Due> {
         let due = |schedule: &Schedule| {
+            // The usual one needs no calendar, nor a division a slot.
+            if matches!(schedule, Schedule::Every(every) if *every == self.spec.interval) {
+                return Due::new(vec![true; slots.many]);
+            }
             let mut before = self.evaluated_slot.unwrap_or(slots.from - self.spec.interval);
             let is_due = (0..slots.many).map(|at| {
                 let slot = slots.time(at);
@@ -308,8 +322,9 @@ impl Engine {
         jobs
     }
 
-    /// Whether something may follow from `slot` though no SLO noted it, if a send waits for `wake_at`.
-    fn has_business(&self, slot: Timestamp, wake_at: Option<Timestamp>) -> bool {
+    /// Whether something may follow from `slot`, or from one since the last, though no SLO noted it, if a send waits for
+    /// `wake_at`.
+    fn has_business_by(&self, slot: Timestamp, wake_at: Option<Timestamp>) -> bool {
         let source = self.incidents.get(SOURCE_INCIDENT).is_some_and(|incident| !incident.is_over());
         source
             || self.failed_in_a_row > 0
@@ -374,8 +389,10 @@ impl Job<'_> {
     /// Counts and evaluates.
     pub fn run(&mut self) {
         let slots = self.stretch.slots;
+        // Once: many SLOs share it, on several processors.
+        let plans = Arc::clone(&self.plans);
         if self.count_ahead(&slots) {
-            self.evaluate_loud(&slots);
+            self.evaluate_loud(&plans, &slots);
             return;
         }
         let flawed = self.flawed.clone();
@@ -390,7 +407,7 @@ impl Job<'_> {
             if self.slo.sight != before {
                 self.note(at, What::Sight(self.slo.sight));
             }
-            self.evaluate(at, &slots);
+            self.evaluate(&plans, at, &slots);
         }
     }
 
@@ -420,13 +437,13 @@ impl Job<'_> {
     }
 
     /// Evaluates the slots at which a rule may be more than quiet, once all are counted in.
-    fn evaluate_loud(&mut self, slots: &Slots) {
+    fn evaluate_loud(&mut self, plans: &[Plan], slots: &Slots) {
         if self.stretch.due.is_empty() {
             return;
         }
         let sights: Vec<(usize, Sight)> = self.notes.iter().filter_map(Note::sight).collect();
         let mut loud = vec![false; slots.many];
-        for plan in self.plans.iter() {
+        for plan in plans {
             let due = &self.stretch.due[plan.schedule];
             plan.each_loud(self.slo, slots, |at| loud[at] |= due.at[at]);
         }
@@ -445,7 +462,7 @@ impl Job<'_> {
         while at < slots.many {
             if self.machines.iter().all(StageMachine::is_quiet) {
                 let next = loud[at..].iter().position(|loud| *loud).map_or(slots.many, |quiet| at + quiet);
-                let due = self.plans.iter().map(|plan| self.stretch.due[plan.schedule].within(at..next));
+                let due = plans.iter().map(|plan| self.stretch.due[plan.schedule].within(at..next));
                 self.evaluations += due.sum::<u64>();
                 at = next;
             }
@@ -454,16 +471,16 @@ impl Job<'_> {
             }
             if at < slots.many {
                 self.slo.stand_at(slots.number(at));
-                self.evaluate(at, slots);
+                self.evaluate(plans, at, slots);
                 at += 1;
             }
         }
     }
 
-    fn evaluate(&mut self, at: usize, slots: &Slots) {
+    fn evaluate(&mut self, plans: &[Plan], at: usize, slots: &Slots) {
         let spec = &self.stretch.spec.slos[self.slo.template];
         let newest = self.slo.steady_newest();
-        for (rule, plan) in self.plans.clone().iter().enumerate() {
+        for (rule, plan) in plans.iter().enumerate() {
             if !self.stretch.due.get(plan.schedule).is_some_and(|due| due.at[at]) {
                 continue;
             }
@@ -479,7 +496,12 @@ impl Job<'_> {
                     What::Unseen { rule }
                 }
                 Look::Seen(evidence) => {
-                    machine.evaluate(slots.time(at), &spec.rules[rule], evidence);
+                    let was_quiet = machine.is_quiet();
+                    let verdict = machine.evaluate(slots.time(at), &spec.rules[rule], evidence);
+                    if was_quiet && machine.is_quiet() && verdict == Verdict::Quiet {
+                        self.evaluations += 1;
+                        continue;
+                    }
                     What::Evaluate { rule, evidence }
                 }
             };
@@ -499,6 +521,24 @@ impl Note {
             What::Unseen { .. } | What::Evaluate { .. } => None,
         }
     }
+}
+
+/// The first of `range` that meets `holds`, or the end, if those that meet it follow those that do not.
+fn first_where(range: Range<usize>, holds: impl Fn(usize) -> bool) -> usize {
+    let Range { start: mut low, end: mut high } = range;
+    // Nearly always none does.
+    if low >= high || !holds(high - 1) {
+        return high;
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
 }
 
 impl Due {

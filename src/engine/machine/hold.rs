@@ -61,12 +61,13 @@ impl Engine {
         changed
     }
 
-    /// Whether silences or hours may be otherwise at `slot` than at the slot that was looked at last.
+    /// Whether silences or hours may be otherwise at `slot`, or at one before, than at the slot that was looked at last.
     pub(super) fn holds_are_due(&self, slot: Timestamp) -> bool {
-        let Holds { silences, phases, .. } = &self.holds;
+        let Holds { silences, phases, slot: looked_at, .. } = &self.holds;
+        let Some(before) = *looked_at else { return true };
         phases.len() != self.spec.hours.len()
             || phases.iter().any(|phase| phase.until <= slot)
-            || silences.change_by(slot, self.spec.interval)
+            || silences.change_by(before, slot, self.spec.interval)
     }
 
     /// How many alerts that stand match all of these.

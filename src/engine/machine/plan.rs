@@ -1,11 +1,12 @@
 //! What the rules of each SLO are evaluated by, worked out once for a configuration, and when one look at a window is
 //! enough to see that nothing is wrong: nearly always.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::engine::rule::{Limit, Rule, Schedule};
 use crate::engine::sli::SloSpec;
-use crate::engine::slo::{Measurement, Row, Sight, Slo, Slots, Windows};
+use crate::engine::slo::{Bounds, Measurement, Row, Sight, Slo, Slots, Windows};
 use crate::engine::spec::Spec;
 use crate::engine::stage::Evidence;
 use crate::engine::window::Age;
@@ -28,8 +29,8 @@ struct Quiet {
     seen_slots: f64,
     /// and at most this share of slow requests. Negative for rules that are always asked.
     bad_ratio: f64,
-    /// In this window: of a burn rate the short one, since usage takes the lesser of both.
-    window: Age,
+    /// In either of these windows: of a burn rate the short one and the long one, since usage takes the lesser of both.
+    windows: [Age; 2],
 }
 
 /// What a look at a rule's windows comes to.
@@ -45,15 +46,20 @@ pub(super) enum Look {
 /// Beyond any error of rounding in a handful of operations.
 const SAFE_SIDE: f64 = 1e-9;
 
+/// Slots that are looked at together where most are quiet, at most and at least.
+const MOST_TOGETHER: usize = 64;
+const LEAST_TOGETHER: usize = 16;
+
 impl Quiet {
     fn new(limit: &Limit, windows: Windows, allowed_ratio: f64, warning: f64, min_coverage: f64) -> Self {
-        let seen_slots = min_coverage * windows.short.slots().max(1) as f64 * (1.0 + SAFE_SIDE);
-        let (usage_at_allowed, window) = match *limit {
-            Limit::BurnRate { factor, .. } => (factor, windows.short),
-            Limit::BudgetConsumed { share } => (share, windows.period),
-            Limit::Exhaustion { .. } | Limit::Latency { .. } => (-1.0, windows.short),
+        let Windows { long, short, period } = windows;
+        let seen_slots = min_coverage * short.slots().max(1) as f64 * (1.0 + SAFE_SIDE);
+        let (usage_at_allowed, windows) = match *limit {
+            Limit::BurnRate { factor, .. } => (factor, [short, long]),
+            Limit::BudgetConsumed { share } => (share, [period; 2]),
+            Limit::Exhaustion { .. } | Limit::Latency { .. } => (-1.0, [short; 2]),
         };
-        Self { seen_slots, bad_ratio: warning * usage_at_allowed * allowed_ratio * (1.0 - SAFE_SIDE), window }
+        Self { seen_slots, bad_ratio: warning * usage_at_allowed * allowed_ratio * (1.0 - SAFE_SIDE), windows }
     }
 
     fn is_seen(&self, [_, _, seen]: Row) -> bool {
@@ -68,8 +74,25 @@ impl Quiet {
         if self.bad_ratio < 0.0 {
             return false;
         }
+        let [first, second] = self.windows;
         let since = slo.since(newest, short);
-        self.is_seen(since) && self.is_under(if self.window == short { since } else { slo.since(newest, self.window) })
+        self.is_seen(since)
+            && (self.is_under(if first == short { since } else { slo.since(newest, first) })
+                || second != first && self.is_under(slo.since(newest, second)))
+    }
+
+    /// Whether it holds at every slot from `first` to `last`, as far as their bounds tell.
+    fn holds_throughout(&self, slo: &Slo, short: Age, first: i64, last: i64) -> bool {
+        let is_under =
+            |bounds: Bounds| bounds.least_total >= 0.0 && bounds.most_bad <= bounds.least_total * self.bad_ratio;
+        let [window, other] = self.windows;
+        let Some(bounds) = slo.bounds_since(short, first, last) else { return false };
+        bounds.least_seen >= self.seen_slots
+            && (if window == short {
+                is_under(bounds)
+            } else {
+                slo.bounds_since(window, first, last).is_some_and(is_under)
+            } || other != window && slo.bounds_since(other, first, last).is_some_and(is_under))
     }
 }
 
@@ -105,24 +128,52 @@ impl Plan {
     /// Calls `loud` with each of the slots, all of which the SLO ran through, at which more than [`Look::Quiet`] may come
     /// of a look, if all was measured.
     pub(super) fn each_loud(&self, slo: &Slo, slots: &Slots, mut loud: impl FnMut(usize)) {
-        let Quiet { bad_ratio, window, .. } = self.quiet;
-        let short = self.windows.short;
+        let Quiet { bad_ratio, windows: [window, _], .. } = self.quiet;
         if bad_ratio < 0.0 {
             return (0..slots.many).for_each(loud);
         }
-        let is_quiet = |since| self.quiet.is_seen(since) && (window != short || self.quiet.is_under(since));
-        slo.each_since(short, slots, |at, since| {
-            if !is_quiet(since) {
-                loud(at)
+        let together = (self.windows.short.slots().min(window.slots()) / 2) as usize;
+        if together < LEAST_TOGETHER {
+            return self.each_loud_within(slo, slots, 0..slots.many, &mut loud);
+        }
+        let together = together.min(MOST_TOGETHER);
+        for from in (0..slots.many).step_by(together) {
+            self.look_together(slo, slots, from..slots.many.min(from + together), &mut loud);
+        }
+    }
+
+    /// Halves the slots until those that are quiet are told from the others.
+    fn look_together(&self, slo: &Slo, slots: &Slots, range: Range<usize>, loud: &mut impl FnMut(usize)) {
+        let (first, last) = (slots.number(range.start), slots.number(range.end - 1));
+        if self.quiet.holds_throughout(slo, self.windows.short, first, last) {
+            return;
+        }
+        if range.len() <= LEAST_TOGETHER {
+            return self.each_loud_within(slo, slots, range, loud);
+        }
+        let half = range.start + range.len() / 2;
+        self.look_together(slo, slots, range.start..half, loud);
+        self.look_together(slo, slots, half..range.end, loud);
+    }
+
+    /// Looks at slot after slot.
+    fn each_loud_within(&self, slo: &Slo, slots: &Slots, range: Range<usize>, loud: &mut impl FnMut(usize)) {
+        let (quiet, short, start) = (&self.quiet, self.windows.short, range.start);
+        let (first, last) = (slots.number(start), slots.number(range.end - 1));
+        let [window, other] = quiet.windows;
+        let is_under = |window: Age, at: usize| {
+            let mut under = false;
+            slo.each_since(window, first + at as i64, first + at as i64, |_, since| under = quiet.is_under(since));
+            under
+        };
+        slo.each_since(short, first, last, |at, since| {
+            let is_quiet = quiet.is_seen(since)
+                && (if window == short { quiet.is_under(since) } else { is_under(window, at) }
+                    || other != window && is_under(other, at));
+            if !is_quiet {
+                loud(start + at);
             }
         });
-        if window != short {
-            slo.each_since(window, slots, |at, since| {
-                if !self.quiet.is_under(since) {
-                    loud(at)
-                }
-            });
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Running ahead: rows are pushed and looked at as far as they are known, then hidden again, and shown in their turn.
 //!
-//! Tier 0 gets room for them. The other tiers stay as they are meanwhile, and take their rows over when those are shown:
-//! so each slot sees what it would have seen had nobody run ahead.
+//! Tier 0 gets room for them. The other tiers stay as they are meanwhile, and take over what came when somebody runs ahead
+//! again, or counts a slot by itself: until then tier 0 still has it. So each slot sees what it would have seen had nobody
+//! run ahead.
 
 use super::{Age, EXACT_SLOTS, History, TIER_ROWS};
 
@@ -11,12 +12,20 @@ const KEPT_ROWS: i64 = 4 * EXACT_SLOTS;
 /// See the module's documentation.
 #[derive(Debug, Clone)]
 pub(super) struct Lead {
-    /// While it runs ahead: the newest slot that tiers have seen.
-    settled_slot: Option<i64>,
+    /// The slot to come back to, while it runs ahead.
+    shown_slot: Option<i64>,
+    /// The newest slot that tiers have seen.
+    settled_slot: i64,
     /// The newest slot that was pushed.
     furthest_slot: i64,
     /// Tier 0 has every row from here on, as far back as it reaches.
     whole_from: i64,
+}
+
+impl Lead {
+    pub(super) fn note_settled(&mut self, slot: i64) {
+        self.settled_slot = slot;
+    }
 }
 
 impl History {
@@ -26,25 +35,31 @@ impl History {
         if self.room < slots + KEPT_ROWS {
             self.make_room(slots + KEPT_ROWS);
         }
+        self.settle_shown();
         if let Some(lead) = &mut self.lead {
-            (lead.settled_slot, lead.furthest_slot) = (Some(self.newest_slot), self.newest_slot);
+            (lead.shown_slot, lead.furthest_slot) = (Some(self.newest_slot), self.newest_slot);
         }
     }
 
     pub(super) fn is_ahead(&self) -> bool {
-        self.lead.as_ref().is_some_and(|lead| lead.settled_slot.is_some())
+        self.lead.as_ref().is_some_and(|lead| lead.shown_slot.is_some())
     }
 
     pub(super) fn settled_slot(&self) -> i64 {
-        self.lead.as_ref().and_then(|lead| lead.settled_slot).unwrap_or(self.newest_slot)
+        self.lead.as_ref().map_or(self.newest_slot, |lead| lead.settled_slot)
     }
 
-    /// Adds the row of the slot after the newest, while it runs ahead. `N` is the width.
-    #[inline]
-    pub fn push_next<const N: usize>(&mut self, row: [f64; N]) {
-        self.show_next(self.newest_slot + 1);
-        let at = self.newest_row as usize * N;
-        self.rows[at..at + N].copy_from_slice(&row);
+    /// Adds the rows of the slots after the newest, while it runs ahead. `N` is the width.
+    pub fn extend<const N: usize>(&mut self, mut rows: &[[f64; N]]) {
+        let ring = (self.exact_rows + self.room) as usize;
+        while !rows.is_empty() {
+            let at = (self.newest_row + 1) as usize % ring;
+            let (now, later) = rows.split_at(rows.len().min(ring - at));
+            self.rows[at * N..(at + now.len()) * N].copy_from_slice(now.as_flattened());
+            self.newest_row = (at + now.len() - 1) as i64;
+            self.newest_slot += now.len() as i64;
+            rows = later;
+        }
     }
 
     /// Looks back from `slot`, one of those it ran through.
@@ -60,33 +75,38 @@ impl History {
     /// Stands where it stood before it ran ahead. It must go through the slots it saw by [`History::follow`] before it
     /// is given another.
     pub fn come_back(&mut self) {
-        if !self.is_empty() {
-            self.stand_at(self.settled_slot() - self.ahead);
-        }
-        if let Some(lead) = &mut self.lead {
-            lead.settled_slot = None;
+        if let Some(shown_slot) = self.lead.as_mut().and_then(|lead| lead.shown_slot.take())
+            && !self.is_empty()
+        {
+            self.stand_at(shown_slot - self.ahead);
         }
     }
 
     /// Goes on to `slot`, up to which it ran ahead before.
     pub fn follow(&mut self, slot: i64) {
-        if self.is_empty() || slot + self.ahead <= self.newest_slot {
+        if !self.is_empty() && slot + self.ahead > self.newest_slot {
+            self.stand_at(slot);
+        }
+    }
+
+    /// Brings the tiers to the newest slot, if nobody is ahead of it.
+    pub(super) fn settle_shown(&mut self) {
+        let Some(lead) = self.lead.as_mut().filter(|lead| lead.shown_slot.is_none()) else { return };
+        let (before, now) = (lead.settled_slot, self.newest_slot);
+        lead.settled_slot = now;
+        if before >= now {
             return;
         }
-        let from = self.newest_slot + 1;
-        self.stand_at(slot);
-        let to = self.newest_slot;
         let whole_from = self.whole_from();
-        // What would leave a tier again before `to` need not come there, if tier 0 still has it for the next tier.
-        let mut first = 1;
-        while first < self.last_tier && to - from > TIER_ROWS << first && from - (EXACT_SLOTS << first) >= whole_from {
-            multiples(first, to - (TIER_ROWS << first), to).for_each(|slot| self.settle_tier(first, 0, slot));
-            first += 1;
-        }
-        for slot in multiples(first, from, to) {
-            self.settle_tier(first, 0, slot);
-            for tier in first + 1..=self.last_tier.min(slot.trailing_zeros()) {
-                self.settle_tier(tier, tier - 1, slot);
+        // The older tiers first: they take rows that younger ones will lose.
+        for tier in (1..=self.last_tier).rev() {
+            let youngest = EXACT_SLOTS << (tier - 1);
+            let to = (now >> tier << tier) - youngest;
+            // What would leave the tier again before `now` need not come there.
+            let from = (before + 1 - youngest).max(to - ((TIER_ROWS - 1) << tier)).max(self.first_slot);
+            for slot in multiples(tier, from, to) {
+                let source = if slot >= whole_from { 0 } else { Age::in_slots(before - slot).tier };
+                self.move_row(tier, source, slot);
             }
         }
     }
@@ -105,60 +125,85 @@ impl History {
             return;
         }
         let (first, last) = (first + self.ahead, last + self.ahead);
-        let ring = self.exact_rows + self.room;
-        let (rows, _) = self.rows[..ring as usize * N].as_chunks::<N>();
-        let place = |slot: i64| {
-            let row = self.newest_row + slot - self.newest_slot;
-            (if row < 0 {
-                row + ring
-            } else if row >= ring {
-                row - ring
-            } else {
-                row
-            }) as usize
-        };
-        let age = self.served(age);
-        let stride = 1 << age.tier;
-        // Later than this, tier 0 has the rows on both sides of the window's edge.
-        let whole_from = self.whole_from().saturating_add(stride);
-        let then = |slot: i64| {
-            let wanted = slot - age.slots;
-            if wanted <= whole_from {
-                let mut then = [0.0; N];
-                self.read_from(slot, age, &mut then);
-                return then;
-            }
-            let before = wanted >> age.tier << age.tier;
-            let then = rows[place(before)];
-            if before == wanted {
-                return then;
-            }
-            let later = rows[place(before + stride)];
-            let share = (wanted - before) as f64 / stride as f64;
-            std::array::from_fn(|column| then[column] + (later[column] - then[column]) * share)
-        };
+        let ring = (self.exact_rows + self.room) as usize;
+        let (rows, _) = self.rows[..ring * N].as_chunks::<N>();
+        let (age, whole_from) = (self.served(age), self.whole_from());
         let difference = |now: &[f64; N], then: &[f64; N]| std::array::from_fn(|column| now[column] - then[column]);
         let mut slot = first;
         while slot <= last {
             let at = (slot - first) as usize;
-            let now = place(slot);
-            if stride == 1 && slot - age.slots > whole_from {
+            let now = self.place(slot);
+            if age.tier == 0 && slot - age.slots > whole_from {
                 // As far as neither end of the window comes to the end of the ring.
-                let before = place(slot - age.slots);
-                let many = (ring as usize - now.max(before)).min((last - slot + 1) as usize);
+                let before = self.place(slot - age.slots);
+                let many = (ring - now.max(before)).min((last - slot + 1) as usize);
                 let both = rows[now..now + many].iter().zip(&rows[before..before + many]);
                 (at..).zip(both).for_each(|(at, (now, then))| each(at, difference(now, then)));
                 slot += many as i64;
             } else {
-                each(at, difference(&rows[now], &then(slot)));
+                each(at, difference(&rows[now], &self.then(slot, age, whole_from)));
                 slot += 1;
             }
         }
     }
 
+    /// The rows of the slots `first` and `last`, both of which it ran through, and those the `age` before each of them.
+    pub fn around<const N: usize>(&self, age: Age, first: i64, last: i64) -> [[f64; N]; 4] {
+        let (age, whole_from) = (self.served(age), self.whole_from());
+        let [first, last] = [first, last].map(|slot| slot + self.ahead);
+        [self.known(first), self.known(last), self.then(first, age, whole_from), self.then(last, age, whole_from)]
+    }
+
+    /// The earliest slot whose row a look `age` back from `slot` depends on; no later than the first one.
+    pub fn reach(&self, age: Age, slot: i64) -> i64 {
+        (slot - age.slots - (1 << age.tier)).max(self.first_slot - self.ahead)
+    }
+
+    /// The row the `age`, one that is served, back from `slot`; tier 0 has every row since `whole_from`.
+    #[inline]
+    fn then<const N: usize>(&self, slot: i64, age: Age, whole_from: i64) -> [f64; N] {
+        let (wanted, stride) = (slot - age.slots, 1 << age.tier);
+        // Later than this, tier 0 has the rows on both sides of the window's edge.
+        if wanted <= whole_from.saturating_add(stride) {
+            let mut then = [0.0; N];
+            self.read_from(slot, age, &mut then);
+            return then;
+        }
+        let before = wanted >> age.tier << age.tier;
+        let then = self.known(before);
+        if before == wanted {
+            return then;
+        }
+        let later: [f64; N] = self.known(before + stride);
+        let share = (wanted - before) as f64 / stride as f64;
+        std::array::from_fn(|column| then[column] + (later[column] - then[column]) * share)
+    }
+
+    /// The row of `slot`, which tier 0 still has or has already.
+    #[inline]
+    fn known<const N: usize>(&self, slot: i64) -> [f64; N] {
+        let at = self.place(slot) * N;
+        std::array::from_fn(|column| self.rows[at + column])
+    }
+
+    /// Which row of tier 0 is that of `slot`, earlier or later than the one it stands at.
+    #[inline]
+    fn place(&self, slot: i64) -> usize {
+        let (row, ring) = (self.newest_row + slot - self.newest_slot, self.exact_rows + self.room);
+        (if row < 0 {
+            row + ring
+        } else if row >= ring {
+            row - ring
+        } else {
+            row
+        }) as usize
+    }
+
     fn make_room(&mut self, room: i64) {
         let kept = self.exact_rows + self.room;
-        let mut lead = Lead { settled_slot: None, furthest_slot: i64::MIN, whole_from: i64::MIN };
+        self.settle_shown();
+        let (settled_slot, least) = (self.newest_slot, i64::MIN);
+        let mut lead = Lead { shown_slot: None, settled_slot, furthest_slot: least, whole_from: least };
         let mut rows = Vec::new();
         if !self.is_empty() {
             lead.whole_from =
