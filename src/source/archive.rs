@@ -18,15 +18,17 @@ use super::history::{Detail, History, Part};
 use super::needed::needed;
 use super::plan::Plan;
 use super::sampler::{Grid, Lookback, Run, Sampler};
-use super::series::{Bounded, Warnings};
+use super::series::Warnings;
 use super::xor::{self, Encoder, Samples};
 
 use self::tsdb::Segments;
 
 /// More series than this of one metric are left out, and the history counts as partial.
 const MAX_SERIES: usize = 50_000;
-/// What the counts of a slice may take in memory, in bytes.
-const SLICE_BYTES: usize = 16 << 20;
+/// What the counts of a slice may take in memory, in bytes: a processor's cache holds them until they are counted.
+const SLICE_BYTES: usize = 1 << 20;
+/// Slots of a slice, at least, in sixteen times as much: chunks at its edges are decoded for the next one once more.
+const LEAST_SLOTS: usize = 2_880;
 /// What one slice may take at most, bounds that come and go included.
 const MAX_SLICE_BYTES: usize = 256 << 20;
 const MAX_SLOTS: usize = 1 << 20;
@@ -173,7 +175,8 @@ impl Archive {
             }
         };
         let columns: usize = self.series.iter().enumerate().map(buckets).sum();
-        (SLICE_BYTES / size_of::<f64>() / columns.max(1)).clamp(1, MAX_SLOTS)
+        let fit = |bytes: usize| bytes / size_of::<f64>() / columns.max(1);
+        fit(SLICE_BYTES).max(fit(16 * SLICE_BYTES).min(LEAST_SLOTS)).clamp(1, MAX_SLOTS)
     }
 
     /// What polls at the slots from `from` to `to`, both multiples of `step`, would have seen. An error says where a
@@ -200,27 +203,25 @@ impl Archive {
     }
 
     fn buckets(&self, request: usize, grid: Grid, detail: Detail) -> Result<Part, Break> {
-        let mut series: Bounded<&Labels, Vec<Column>> = Bounded::new(MAX_SERIES);
+        let mut warnings = Warnings::default();
+        self.warnings.iter().filter(|_| request == 0).for_each(|warning| warnings.push(warning));
+        let part = Part { warnings, ..Part::default() };
+        let mut filling = part.filling(&self.plan.requests[request], grid.slots, MAX_SLICE_BYTES);
         let mut buffer = Buffer::default();
         for (labels, all) in &self.series[request] {
             let wanted = (detail == Detail::Counts).then(|| self.wanted(request, labels, all));
+            let mut columns = Vec::new();
             for stored in all {
                 if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&stored.bound)) {
                     continue;
                 }
                 let run = self.sample(stored, grid, &mut buffer)?;
-                if !run.is_empty()
-                    && let Some(columns) = series.entry(labels)
-                {
-                    columns.push(Column { bound: stored.bound, run });
-                }
+                columns.extend((!run.is_empty()).then_some(Column { bound: stored.bound, run }));
             }
+            let broken = |error| Break { unix_ms: grid.from.unix_ms(), error };
+            filling.add(labels, columns).map_err(broken)?;
         }
-        let mut warnings = Warnings::default();
-        self.warnings.iter().filter(|_| request == 0).for_each(|warning| warnings.push(warning));
-        let part = Part { warnings, ..Part::default() };
-        let filled = part.fill(&self.plan.requests[request], series, Labels::clone, grid.slots, MAX_SLICE_BYTES);
-        filled.map_err(|error| Break { unix_ms: grid.from.unix_ms(), error })
+        Ok(filling.finish())
     }
 
     fn sample(&self, stored: &Stored, grid: Grid, buffer: &mut Buffer) -> Result<Run, Break> {

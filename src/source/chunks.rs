@@ -21,6 +21,8 @@ pub(super) const XOR: i32 = 1;
 /// What a frame's length takes at most, in bytes.
 const MAX_LENGTH_BYTES: usize = 10;
 const CHECKSUM_BYTES: usize = 4;
+/// What Prometheus has in a frame at most, give or take some chunks.
+const FRAME_BYTES: usize = 2 << 20;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ChunkedReadResponse {
@@ -58,101 +60,104 @@ pub(super) struct Chunk {
     pub data: Bytes,
 }
 
-/// One bucket of a series, put into slots.
+/// One bucket of a series, as it came: a fiftieth of what it is in slots.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct Packed {
     /// Without `__name__` and `le`.
     pub labels: Labels,
     /// The upper bound in seconds; NaN if there is no number.
     pub bound: f64,
-    pub run: Run,
+    pub chunks: Vec<Chunk>,
 }
 
-/// What the chunks held.
+/// What was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     /// In the order of arrival; a series that two queries find comes once.
-    pub series: Vec<Read>,
+    pub series: Vec<Packed>,
     /// Some chunks held native histograms and were left out.
     pub native: bool,
 }
 
 /// Reads series out of messages, one after the other.
 pub(super) struct Collector {
-    grid: Grid,
-    lookback: Lookback,
-    /// How many more counts may be kept.
+    /// How many more bytes may be kept.
     room: usize,
-    open: Option<(i64, Vec<Label>, Sampler)>,
+    open: Option<(i64, Vec<Label>, Vec<Chunk>)>,
     seen: BTreeSet<Vec<(String, String)>>,
-    /// Of one chunk.
-    samples: Samples,
     answer: Answer,
 }
 
-/// More counts than allowed.
+/// More than may be kept.
 #[derive(Debug, PartialEq)]
 pub(super) struct OutOfRoom;
 
-/// What keeps a message from being taken in.
-#[derive(Debug)]
-pub(super) enum Refused {
-    OutOfRoom,
-    Broken(xor::Broken),
-}
-
 impl Collector {
-    /// `room` is how many counts may be kept.
-    pub fn new(grid: Grid, lookback: Lookback, room: usize) -> Self {
-        let (seen, samples) = (BTreeSet::new(), Samples::default());
-        Self { grid, lookback, room, open: None, seen, samples, answer: Answer::default() }
+    /// `room` is how many bytes may be kept.
+    pub fn new(room: usize) -> Self {
+        Self { room, open: None, seen: BTreeSet::new(), answer: Answer::default() }
     }
 
-    pub fn take(&mut self, message: ChunkedReadResponse) -> Result<(), Refused> {
+    pub fn take(&mut self, message: ChunkedReadResponse) -> Result<(), OutOfRoom> {
         for series in message.chunked_series {
             let goes_on = self
                 .open
                 .as_ref()
                 .is_some_and(|(query, labels, _)| *query == message.query_index && *labels == series.labels);
             if !goes_on {
-                self.close().map_err(|OutOfRoom| Refused::OutOfRoom)?;
-                self.open = Some((message.query_index, series.labels, Sampler::new(self.grid, self.lookback)));
+                self.close();
+                self.open = Some((message.query_index, series.labels, Vec::new()));
             }
-            let Some((_, _, sampler)) = &mut self.open else { continue };
+            let Some((_, _, chunks)) = &mut self.open else { continue };
             for chunk in series.chunks {
                 if chunk.encoding != XOR {
                     self.answer.native = true;
                     continue;
                 }
-                self.samples.clear();
-                xor::decode(&chunk.data, &mut self.samples).map_err(Refused::Broken)?;
-                sampler.push_all(&self.samples);
+                self.room = self.room.checked_sub(chunk.data.len() + size_of::<Chunk>()).ok_or(OutOfRoom)?;
+                chunks.push(chunk);
             }
         }
         Ok(())
     }
 
-    pub fn finish(mut self) -> Result<Answer, OutOfRoom> {
-        self.close()?;
-        Ok(self.answer)
+    pub fn finish(mut self) -> Answer {
+        self.close();
+        self.answer
     }
 
-    fn close(&mut self) -> Result<(), OutOfRoom> {
-        let Some((_, labels, sampler)) = self.open.take() else { return Ok(()) };
-        let run = sampler.finish();
-        if run.is_empty() {
-            return Ok(());
+    fn close(&mut self) {
+        let Some((_, labels, chunks)) = self.open.take() else { return };
+        if chunks.is_empty() {
+            return;
         }
-        self.room = self.room.checked_sub(run.len()).ok_or(OutOfRoom)?;
         let labels: Vec<(String, String)> = labels.into_iter().map(|label| (label.name, label.value)).collect();
         if self.seen.insert(labels.clone()) {
             let mut labels: Labels = labels.into_iter().collect();
             labels.remove("__name__");
             let bound = labels.remove("le").and_then(|le| le.parse().ok()).unwrap_or(f64::NAN);
-            self.answer.series.push(Read { labels, bound, run });
+            self.answer.series.push(Packed { labels, bound, chunks });
         }
-        Ok(())
     }
+}
+
+/// Puts the chunks that reach into the slots, or to where these look back, into slots; `samples` is for those of one.
+pub(super) fn sample<'a>(
+    chunks: impl IntoIterator<Item = &'a Chunk>,
+    grid: Grid,
+    lookback: Lookback,
+    samples: &mut Samples,
+) -> Result<Run, xor::Broken> {
+    let (from_ms, to_ms) = ((grid.from - lookback.length).unix_ms(), grid.last().unix_ms());
+    let mut sampler = Sampler::new(grid, lookback);
+    for chunk in chunks {
+        if chunk.max_time_ms >= from_ms && chunk.min_time_ms <= to_ms {
+            samples.clear();
+            xor::decode(&chunk.data, samples)?;
+            sampler.push_all(samples);
+        }
+    }
+    Ok(sampler.finish())
 }
 
 /// A stream of frames that comes in pieces.
@@ -167,10 +172,6 @@ impl Frames {
         self.waiting.extend_from_slice(piece);
     }
 
-    pub fn waiting_bytes(&self) -> usize {
-        self.waiting.len()
-    }
-
     /// The message of the next frame; `None` before all of it is there.
     pub fn next(&mut self) -> Result<Option<ChunkedReadResponse>, SourceError> {
         let mut rest = &self.waiting[..];
@@ -180,6 +181,9 @@ impl Frames {
             Err(_) => return Err(SourceError::Truncated("a frame's length is no number".into())),
         };
         if rest.len() < CHECKSUM_BYTES || rest.len() - CHECKSUM_BYTES < length {
+            // At one go, if it is a length to be believed.
+            let missing = (length.min(FRAME_BYTES) + CHECKSUM_BYTES).saturating_sub(rest.len());
+            self.waiting.reserve(missing);
             return Ok(None);
         }
         self.waiting.advance(self.waiting.len() - rest.len());
@@ -240,10 +244,7 @@ pub(super) mod tests {
         ChunkedReadResponse { chunked_series: vec![series], query_index: query }
     }
 
-    fn collector(room: usize) -> Collector {
-        let grid = Grid { from: Timestamp::from_unix_s(0), step: Duration::from_secs(60), slots: 5 };
-        Collector::new(grid, Lookback::default(), room)
-    }
+    const GRID: Grid = Grid { from: Timestamp::from_unix_s(0), step: Duration::from_secs(60), slots: 5 };
 
     const A: [(&str, &str); 3] = [("__name__", "m_bucket"), ("a", "x"), ("le", "0.1")];
     const B: [(&str, &str); 3] = [("__name__", "m_bucket"), ("a", "y"), ("le", "+Inf")];
@@ -261,7 +262,7 @@ pub(super) mod tests {
         }
         // However the stream is cut into pieces.
         for piece_bytes in [1, 7, bytes.len()] {
-            let (mut collector, mut frames) = (collector(100), Frames::default());
+            let (mut collector, mut frames) = (Collector::new(1_000), Frames::default());
             for piece in bytes.chunks(piece_bytes) {
                 frames.push(piece);
                 while let Some(message) = frames.next().unwrap() {
@@ -269,16 +270,16 @@ pub(super) mod tests {
                 }
             }
             frames.finish().unwrap();
-            check(collector.finish().unwrap());
+            check(collector.finish());
         }
     }
 
     fn check(answer: Answer) {
-        let found: Vec<_> = answer
-            .series
-            .iter()
-            .map(|read| (read.labels["a"].as_str(), read.bound, read.run.points().collect::<Vec<_>>()))
-            .collect();
+        let found = answer.series.iter().map(|Packed { labels, bound, chunks }| {
+            let run = sample(chunks, GRID, Lookback::default(), &mut Samples::default()).unwrap();
+            (labels["a"].as_str(), *bound, run.points().collect::<Vec<_>>())
+        });
+        let found: Vec<_> = found.collect();
         let a = vec![(0, 1.0), (1, 2.0), (2, 3.0), (3, 3.0), (4, 3.0)];
         let b = vec![(1, 7.0), (2, 7.0), (3, 7.0), (4, 7.0)];
         assert_eq!(found, [("x", 0.1, a), ("y", f64::INFINITY, b)]);
@@ -311,10 +312,31 @@ pub(super) mod tests {
         // The chunk inside a sound frame may be cut too.
         let mut message = series(0, &A, &[(0, 1.0), (60_000, 2.0)]);
         message.chunked_series[0].chunks[0].data.truncate(12);
-        assert!(matches!(collector(100).take(message), Err(Refused::Broken(_))));
-        let mut small = collector(4);
-        small.take(series(0, &A, &[(0, 1.0)])).unwrap();
-        assert_eq!(small.finish().unwrap_err(), OutOfRoom);
+        let chunks = &message.chunked_series[0].chunks;
+        assert!(sample(chunks, GRID, Lookback::default(), &mut Samples::default()).is_err());
+        assert_eq!(Collector::new(size_of::<Chunk>()).take(message), Err(OutOfRoom));
+    }
+
+    #[test]
+    fn only_chunks_that_reach_into_the_slots_are_decoded() {
+        let mut chunks = Vec::new();
+        // Samples every minute, ten a chunk; those of the grid are in the fourth, and it looks back into the third.
+        for first in (0..80).step_by(10) {
+            let samples: Vec<(i64, f64)> = (first..first + 10).map(|at| (at * 60_000, at as f64)).collect();
+            chunks.extend(series(0, &A, &samples).chunked_series.remove(0).chunks);
+        }
+        let grid = Grid { from: Timestamp::from_unix_s(33 * 60), ..GRID };
+        let found = |chunks: &[Chunk]| {
+            let run = sample(chunks, grid, Lookback::default(), &mut Samples::default());
+            run.map(|run| run.points().collect::<Vec<_>>())
+        };
+        let expected: Vec<(u32, f64)> = (0..5).map(|slot| (slot, 33.0 + f64::from(slot))).collect();
+        assert_eq!(found(&chunks).unwrap(), expected);
+        for (place, is_needed) in [(1, false), (2, true), (3, true), (4, false)] {
+            let mut damaged = chunks.clone();
+            damaged[place].data.truncate(12);
+            assert_eq!(found(&damaged).is_err(), is_needed, "chunk {place}");
+        }
     }
 
     #[test]
@@ -322,9 +344,9 @@ pub(super) mod tests {
         for encoding in [0, 2, 3, 99] {
             let mut message = series(0, &A, &[(0, 1.0)]);
             message.chunked_series[0].chunks[0].encoding = encoding;
-            let mut collector = collector(100);
+            let mut collector = Collector::new(1_000);
             collector.take(message).unwrap();
-            let answer = collector.finish().unwrap();
+            let answer = collector.finish();
             assert!(answer.native && answer.series.is_empty());
         }
     }

@@ -97,10 +97,16 @@ fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
     let bounds = columns.iter().map(|column| column.bound).collect();
     let mut counts = vec![f64::NAN; width * slots];
     if cells.iter().all(|cells| are_counts(cells)) {
-        for (column, cells) in cells.iter().enumerate() {
-            for (row, count) in counts[first * width..].chunks_exact_mut(width).zip(*cells) {
-                let below = if column == 0 { 0.0 } else { row[column - 1] };
-                row[column] = if *count < below { below } else { *count };
+        let there = &mut counts[first * width..(first + length) * width];
+        match cells[..] {
+            // Nearly always it is a budget and all, or the bounds around a budget and all.
+            [budget, all] => interleave([budget, all], there),
+            [below, above, all] => interleave([below, above, all], there),
+            _ => {
+                for (slot, row) in there.chunks_exact_mut(width).enumerate() {
+                    row.iter_mut().zip(&cells).for_each(|(cell, cells)| *cell = cells[slot]);
+                    raise(row);
+                }
             }
         }
         return Some(Layout { bounds, counts });
@@ -123,6 +129,16 @@ fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
         }
     }
     Some(Layout { bounds, counts })
+}
+
+/// Puts columns of the same length side by side, each count raised to that of the bound below.
+fn interleave<const N: usize>(columns: [&[f64]; N], counts: &mut [f64]) {
+    let rows = counts.as_chunks_mut::<N>().0;
+    let columns = columns.map(|column| &column[..rows.len()]);
+    for (slot, row) in rows.iter_mut().enumerate() {
+        *row = columns.map(|column| column[slot]);
+        raise(row);
+    }
 }
 
 /// Whether all are counts, none of them `-0.0`: without sign, and with an exponent that is not all ones.
@@ -171,6 +187,7 @@ fn dense(
 }
 
 /// A count below that of a lower bound is raised to it, as a poll does.
+#[inline]
 fn raise(row: &mut [f64]) {
     let mut below = row[0];
     for count in row {

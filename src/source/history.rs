@@ -10,7 +10,7 @@ use crate::engine::time::{Duration, Timestamp};
 use super::columns::{self, Column, Layout, OutOfRoom};
 use super::error::SourceError;
 use super::plan::MetricRequest;
-use super::series::{Bounded, Warnings, show};
+use super::series::{Warnings, show};
 
 /// Decoded counts may take so many times the largest answer: series that come and go are sparse in the answer and
 /// dense in memory.
@@ -112,44 +112,45 @@ pub(super) struct Part {
     pub partial: bool,
 }
 
+/// A metric's share in the making: one series after the other, so that the columns of one are all that there are beside.
+pub(super) struct Filling<'a> {
+    part: Part,
+    request: &'a MetricRequest,
+    slots: usize,
+    max_bytes: usize,
+    /// How many more counts may be kept.
+    room: usize,
+}
+
 impl Part {
-    /// Puts each series' columns side by side for every SLO that selects it.
-    pub fn fill<K: Ord>(
-        mut self,
-        request: &MetricRequest,
-        series: Bounded<K, Vec<Column>>,
-        labels: impl Fn(K) -> Labels,
-        slots: usize,
-        max_bytes: usize,
-    ) -> Result<Self, SourceError> {
-        if series.overflowed {
-            self.partial = true;
-            let (metric, limit) = (&request.metric, series.limit);
-            self.warnings.push(&format!("{metric}_bucket has more than {limit} series; those beyond are left out"));
-        }
-        let mut room = room(max_bytes);
-        for (key, columns) in series.into_series() {
-            self.push(request, labels(key), columns, slots, &mut room)
-                .map_err(|OutOfRoom| SourceError::TooLarge { limit_bytes: max_bytes })?;
-        }
-        Ok(self)
+    /// Says that series are left out, as there are more than `limit`.
+    pub fn overflow(&mut self, request: &MetricRequest, limit: usize) {
+        self.partial = true;
+        let metric = &request.metric;
+        self.warnings.push(&format!("{metric}_bucket has more than {limit} series; those beyond are left out"));
     }
 
+    /// Goes on with the metric's series.
+    pub fn filling(self, request: &MetricRequest, slots: usize, max_bytes: usize) -> Filling<'_> {
+        Filling { part: self, request, slots, max_bytes, room: room(max_bytes) }
+    }
+
+    /// Puts a series' columns side by side for every SLO that selects it.
     fn push(
         &mut self,
         request: &MetricRequest,
-        labels: Labels,
+        labels: &Labels,
         columns: Vec<Column>,
         slots: usize,
         room: &mut usize,
     ) -> Result<(), OutOfRoom> {
-        let slos = request.assign(&labels);
+        let slos = request.assign(labels);
         let Some((last, others)) = slos.split_last() else { return Ok(()) };
         let table = columns::tabulate(columns, slots, room)?;
         self.changes |= table.layouts.len() > 1;
         if !table.flawed_slots.is_empty() {
             let why = table.flaw.map_or_else(|| "its bounds change too often".to_owned(), |flaw| flaw.to_string());
-            let shown = show(&request.metric, &labels);
+            let shown = show(&request.metric, labels);
             self.warnings.push(&format!("{} slots of {shown} are left out: {why}", table.flawed_slots.len()));
         }
         self.flawed
@@ -164,5 +165,20 @@ impl Part {
             self.series.push(HistorySeries { slo: *last, labels: labels.clone(), bounds, counts });
         }
         Ok(())
+    }
+}
+
+impl Filling<'_> {
+    /// Series come sorted by labels; one without columns is none.
+    pub fn add(&mut self, labels: &Labels, columns: Vec<Column>) -> Result<(), SourceError> {
+        if columns.is_empty() {
+            return Ok(());
+        }
+        let pushed = self.part.push(self.request, labels, columns, self.slots, &mut self.room);
+        pushed.map_err(|OutOfRoom| SourceError::TooLarge { limit_bytes: self.max_bytes })
+    }
+
+    pub fn finish(self) -> Part {
+        self.part
     }
 }

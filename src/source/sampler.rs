@@ -65,6 +65,15 @@ impl Grid {
         self.from + Duration::from_ms(self.step.ms() * (self.slots as i64 - 1))
     }
 
+    /// The same slots in pieces of so many, the last one of fewer; at least one a piece.
+    pub fn pieces(self, slots: usize) -> impl Iterator<Item = Self> {
+        let slots = slots.max(1);
+        (0..self.slots).step_by(slots).map(move |at| {
+            let from = self.from + Duration::from_ms(self.step.ms() * at as i64);
+            Self { from, slots: slots.min(self.slots - at), ..self }
+        })
+    }
+
     /// The slot at `unix_s`, or `None` if there is none.
     pub fn slot(&self, unix_s: f64) -> Option<u32> {
         let since = ((unix_s * 1000.0).round() as i64).saturating_sub(self.from.unix_ms());
@@ -126,6 +135,12 @@ fn is_regular(unix_ms: &[i64], apart_ms: i64) -> bool {
     unix_ms.windows(2).fold(0, |odd, pair| odd | (pair[1].wrapping_sub(pair[0]) ^ apart_ms)) == 0
 }
 
+fn is_ever_stale(values: &[f64]) -> bool {
+    // Hardly ever is there any NaN, which several can be asked at once.
+    let is_nan = values.iter().fold(0, |nan, value| nan | u64::from(value.is_nan())) != 0;
+    is_nan && values.iter().any(|value| value.to_bits() == STALE_BITS)
+}
+
 impl FromIterator<(u32, f64)> for Run {
     fn from_iter<T: IntoIterator<Item = (u32, f64)>>(points: T) -> Self {
         let mut run = Run::default();
@@ -165,7 +180,7 @@ impl Sampler {
     pub fn push_all(&mut self, samples: &Samples) {
         let (unix_ms, values) = (&samples.unix_ms[..], &samples.values[..]);
         let step_ms = self.grid.step.ms();
-        let mut one_a_slot = is_regular(unix_ms, step_ms) && !values.iter().any(|value| value.to_bits() == STALE_BITS);
+        let mut one_a_slot = is_regular(unix_ms, step_ms) && !is_ever_stale(values);
         let mut at = 0;
         while at < unix_ms.len() {
             self.push(unix_ms[at], values[at]);
@@ -188,6 +203,8 @@ impl Sampler {
         let taken = unix_ms.len().min(left);
         let Some(last) = taken.checked_sub(1) else { return 0 };
         self.close_slot();
+        // All at once, or it would be copied each time that it grows.
+        self.run.values.reserve(left);
         self.run.extend(self.slot, &values[..last]);
         self.slot += last as u32;
         self.slot_ms += self.grid.step.ms() * last as i64;

@@ -105,31 +105,38 @@ impl Decoder<'_> {
             *self;
         let mut at = at;
         let mut significant = 64 - leading - trailing;
+        let mut is_short = (1..=PEEKED - 3).contains(&significant);
+        let top = |bits: u32| u64::MAX << (64 - bits);
+        let mut shown = if is_short { top(significant) } else { 0 };
         let mut read = 0;
-        for (unix_ms, to) in unix_ms.iter_mut().zip(values) {
-            let eight = bytes.get(at / 8..).and_then(|bytes| bytes.first_chunk());
+        for to in values {
+            let eight = bytes.get(at / 8..at / 8 + 8).and_then(<[u8]>::first_chunk);
             let Some(next) = eight.map(|eight| u64::from_be_bytes(*eight) << (at % 8)) else { break };
-            match next >> 61 {
-                0b000 | 0b001 => at += 2,
+            let kind = next >> 61;
+            if kind == 0b010 && is_short {
                 // In the bits in which the one before differed.
-                0b010 if (1..=PEEKED - 3).contains(&significant) => {
-                    value ^= next << 3 >> (64 - significant) << trailing;
-                    at += 3 + significant as usize;
+                value ^= (next << 3 & shown) >> leading;
+                at += 3 + significant as usize;
+            } else if kind < 0b010 {
+                at += 2;
+            } else if kind == 0b011 {
+                let (zeros, width) = ((next >> 56) as u32 & 31, (next >> 50) as u32 & 63);
+                if !(1..=PEEKED - 14).contains(&width) || zeros + width > 64 {
+                    break;
                 }
-                0b011 => {
-                    let (zeros, width) = ((next >> 56) as u32 & 31, (next >> 50) as u32 & 63);
-                    if !(1..=PEEKED - 14).contains(&width) || zeros + width > 64 {
-                        break;
-                    }
-                    (leading, significant, trailing) = (zeros, width, 64 - zeros - width);
-                    value ^= next << 14 >> (64 - width) << trailing;
-                    at += 14 + width as usize;
-                }
-                _ => break,
+                (leading, significant, trailing) = (zeros, width, 64 - zeros - width);
+                (shown, is_short) = (top(width), true);
+                value ^= (next << 14 & shown) >> leading;
+                at += 14 + width as usize;
+            } else {
+                break;
             }
-            now_ms = now_ms.wrapping_add(delta_ms);
-            (*unix_ms, *to) = (now_ms, f64::from_bits(value));
+            *to = f64::from_bits(value);
             read += 1;
+        }
+        for unix_ms in &mut unix_ms[..read] {
+            now_ms = now_ms.wrapping_add(delta_ms);
+            *unix_ms = now_ms;
         }
         (self.bits.at, self.unix_ms, self.value) = (at, now_ms, value);
         (self.leading, self.trailing) = (leading, trailing);

@@ -118,22 +118,24 @@ impl Exported {
     }
 
     fn put(self, request: &MetricRequest, grid: Grid) -> Result<Part, SourceError> {
-        let mut series: Bounded<Labels, Vec<Column>> = Bounded::new(self.series.limit);
-        series.overflowed = self.series.overflowed;
+        let mut part = Part::default();
+        if self.series.overflowed {
+            part.overflow(request, self.series.limit);
+        }
+        let mut filling = part.filling(request, grid.slots, self.max_bytes);
         for (labels, buckets) in self.series.into_series() {
-            let Some(columns) = series.entry(labels) else { continue };
+            let mut columns = Vec::new();
             for (le, mut samples) in buckets {
                 // A series may come in pieces, from several of the server's threads.
                 samples.sort_by_key(|(unix_ms, _)| *unix_ms);
                 let mut sampler = Sampler::new(grid, Lookback::default());
                 samples.into_iter().for_each(|(unix_ms, value)| sampler.push(unix_ms, value));
-                let run = sampler.finish();
-                if !run.is_empty() {
-                    columns.push(Column { bound: le.parse().unwrap_or(f64::NAN), run });
-                }
+                let (bound, run) = (le.parse().unwrap_or(f64::NAN), sampler.finish());
+                columns.extend((!run.is_empty()).then_some(Column { bound, run }));
             }
+            filling.add(&labels, columns)?;
         }
-        Part::default().fill(request, series, |labels| labels, grid.slots, self.max_bytes)
+        Ok(filling.finish())
     }
 }
 

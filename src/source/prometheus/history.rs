@@ -7,14 +7,15 @@ use std::sync::atomic::Ordering;
 use crate::clock::Deadline;
 use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
-use crate::source::chunks::{Answer, Read};
+use crate::source::chunks::{self, Answer};
 use crate::source::columns::Column;
 use crate::source::error::SourceError;
 use crate::source::gather::gather;
 use crate::source::history::{Detail, History, Part, room};
 use crate::source::plan::{MetricRequest, NeededLe, any_of};
-use crate::source::sampler::{Grid, Run};
+use crate::source::sampler::{Grid, Lookback, Run};
 use crate::source::series::Bounded;
+use crate::source::xor::Samples;
 
 use super::answer::{self, Key, MatrixRow, Notes, Shape};
 use super::remote::{as_queries_name_them, is_missing};
@@ -39,6 +40,48 @@ pub fn slots_per_slice(columns: usize, byte_budget: usize) -> usize {
 /// is.
 pub(super) type Surveys = Vec<Arc<Survey>>;
 
+/// What is known of a range of slots: see [`Prometheus::ask_history`].
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// In the order of the plan's requests.
+    metrics: Vec<Metric>,
+}
+
+#[derive(Debug)]
+enum Metric {
+    /// Chunks, for any of the slots.
+    Packed(Packed),
+    /// In its slots, all of them.
+    Put(Part),
+}
+
+#[derive(Debug, Default)]
+struct Packed {
+    answer: Arc<Answer>,
+    survey: Option<Arc<Survey>>,
+    /// Empty for all.
+    le: NeededLe,
+    /// Only what the budgets need was asked for.
+    is_needed: bool,
+    lookback: Lookback,
+}
+
+impl Asked {
+    /// Whether all came as chunks, which may be put into slots piece by piece.
+    pub fn is_packed(&self) -> bool {
+        self.metrics.iter().all(|metric| matches!(metric, Metric::Packed(_)))
+    }
+
+    /// Buckets that there are chunks of.
+    pub fn columns(&self) -> usize {
+        let packed = self.metrics.iter().filter_map(|metric| match metric {
+            Metric::Packed(packed) => Some(packed.answer.series.len()),
+            Metric::Put(_) => None,
+        });
+        packed.sum()
+    }
+}
+
 impl Prometheus {
     /// What polls at the multiples of `step` from `from` to `to`, both included, would have seen.
     /// [`SourceError::TooLarge`] asks for a shorter slice, and so does [`SourceError::TooManySlots`]. Any query that
@@ -56,24 +99,45 @@ impl Prometheus {
         if grid.slots == 0 {
             return Ok(History::empty(grid.from, step, 0));
         }
-        self.surveyed_history(&Surveys::new(), grid, detail, deadline).await
+        let mut asked = self.ask_history(&Surveys::new(), grid, detail, deadline).await?;
+        self.put(&mut asked, grid, grid.last(), deadline).await
     }
 
-    pub(super) async fn surveyed_history(
+    /// What is to be known of the slots of `grid`, for [`Prometheus::put`].
+    pub(super) async fn ask_history(
         &self,
         surveys: &Surveys,
         grid: Grid,
         detail: Detail,
         deadline: Deadline,
-    ) -> Result<History, SourceError> {
+    ) -> Result<Asked, SourceError> {
         let metric = |index| {
             let (prometheus, survey) = (self.clone(), surveys.get(index).cloned());
-            async move { prometheus.metric_history(index, grid, survey, detail, deadline).await }
+            async move { prometheus.ask_metric(index, grid, survey, detail, deadline).await }
         };
-        let parts = gather((0..self.plan.requests.len()).map(metric).collect(), SLICES_AT_ONCE).await;
-        let parts: Result<Vec<Part>, SourceError> =
-            parts.into_iter().map(|part| part.unwrap_or_else(|| Err(SourceError::decoder()))).collect();
-        Ok(History::empty(grid.from, grid.step, grid.slots).with(parts?))
+        let metrics = gather((0..self.plan.requests.len()).map(metric).collect(), SLICES_AT_ONCE).await;
+        let metrics: Result<Vec<Metric>, SourceError> =
+            metrics.into_iter().map(|metric| metric.unwrap_or_else(|| Err(SourceError::decoder()))).collect();
+        Ok(Asked { metrics: metrics? })
+    }
+
+    /// Puts chunks into the slots of `piece`: some of those that were asked for, or all if not all came as chunks. `to` is
+    /// the last slot that was asked for.
+    pub(super) async fn put(
+        &self,
+        asked: &mut Asked,
+        piece: Grid,
+        to: Timestamp,
+        deadline: Deadline,
+    ) -> Result<History, SourceError> {
+        let mut parts = Vec::new();
+        for (index, metric) in asked.metrics.iter_mut().enumerate() {
+            parts.push(match metric {
+                Metric::Put(part) => std::mem::take(part),
+                Metric::Packed(packed) => self.put_metric(index, packed, piece, to, deadline).await?,
+            });
+        }
+        Ok(History::empty(piece.from, piece.step, piece.slots).with(parts))
     }
 
     /// One a request of the plan.
@@ -103,29 +167,73 @@ impl Prometheus {
         Ok(columns(&surveys, detail))
     }
 
-    async fn metric_history(
+    async fn ask_metric(
         &self,
         index: usize,
         grid: Grid,
         survey: Option<Arc<Survey>>,
         detail: Detail,
         deadline: Deadline,
-    ) -> Result<Part, SourceError> {
-        if detail == Detail::Buckets {
-            return self.buckets(index, grid, survey.as_deref(), &NeededLe::new(), deadline).await;
-        }
-        let survey = match survey {
-            Some(survey) => survey,
-            None => Arc::new(self.survey(index, grid.from, grid.last(), deadline).await?),
+    ) -> Result<Metric, SourceError> {
+        let survey = match (survey, detail) {
+            (None, Detail::Counts) => Some(Arc::new(self.survey(index, grid.from, grid.last(), deadline).await?)),
+            (survey, _) => survey,
         };
-        if survey.needed.is_empty() {
-            return Ok(Part::default());
+        let needed = match (&survey, detail) {
+            (Some(survey), Detail::Counts) if survey.needed.is_empty() => {
+                return Ok(Metric::Packed(Packed::default()));
+            }
+            (Some(survey), Detail::Counts) => Some(survey),
+            _ => None,
+        };
+        let le = needed.map(|survey| survey.needed.clone()).unwrap_or_default();
+        let part = match self.buckets(index, grid, survey.as_ref(), &le, deadline).await? {
+            Metric::Packed(packed) => return Ok(Metric::Packed(Packed { is_needed: needed.is_some(), ..packed })),
+            Metric::Put(part) => part,
+        };
+        if needed.is_none_or(|survey| survey.is_met_by_all(&part)) {
+            return Ok(Metric::Put(part));
         }
-        let part = self.buckets(index, grid, Some(&survey), &survey.needed, deadline).await?;
-        if !part.changes && part.series.iter().all(|series| survey.is_met_by(series)) {
-            return Ok(part);
+        self.buckets(index, grid, survey.as_ref(), &NeededLe::new(), deadline).await
+    }
+
+    async fn put_metric(
+        &self,
+        index: usize,
+        packed: &mut Packed,
+        piece: Grid,
+        to: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Part, SourceError> {
+        let part = self.put_chunks(index, packed, piece).await;
+        let survey = packed.survey.as_ref().filter(|_| packed.is_needed);
+        if let (Ok(part), Some(survey)) = (&part, survey)
+            && !survey.is_met_by_all(part)
+        {
+            // The pieces that follow will need them, too.
+            let rest = grid(piece.from, to, piece.step)?;
+            let all = NeededLe::new();
+            match self.chunks(index, rest, packed.survey.as_ref(), &all, deadline).await {
+                Ok(Some(all)) => *packed = all,
+                Ok(None) => return self.by_query(index, piece, &all, None, deadline).await,
+                Err(refused) => return self.by_query(index, piece, &all, Some(refused), deadline).await,
+            }
+            return match self.put_chunks(index, packed, piece).await {
+                Ok(part) => Ok(part),
+                Err(broken) => self.by_query(index, piece, &all, Some(broken), deadline).await,
+            };
         }
-        self.buckets(index, grid, Some(&survey), &NeededLe::new(), deadline).await
+        match part {
+            Ok(part) => Ok(part),
+            Err(broken) => self.by_query(index, piece, &packed.le, Some(broken), deadline).await,
+        }
+    }
+
+    async fn put_chunks(&self, index: usize, packed: &Packed, grid: Grid) -> Result<Part, SourceError> {
+        let (plan, max_series, max_bytes) = (Arc::clone(&self.plan), self.max_series, self.max_response_bytes);
+        let (answer, lookback) = (Arc::clone(&packed.answer), packed.lookback);
+        let put = move || put_chunks(&answer, &plan.requests[index], grid, lookback, max_series, max_bytes);
+        tokio::task::spawn_blocking(put).await.unwrap_or_else(|_panicked| Err(SourceError::decoder()))
     }
 
     /// The buckets with these `le`, or all of them.
@@ -133,18 +241,31 @@ impl Prometheus {
         &self,
         index: usize,
         grid: Grid,
-        survey: Option<&Survey>,
+        survey: Option<&Arc<Survey>>,
         le: &NeededLe,
         deadline: Deadline,
+    ) -> Result<Metric, SourceError> {
+        let refused = match self.chunks(index, grid, survey, le, deadline).await {
+            Ok(Some(packed)) => return Ok(Metric::Packed(packed)),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        self.by_query(index, grid, le, refused, deadline).await.map(Metric::Put)
+    }
+
+    /// The same without chunks; `refused` is why, if it failed.
+    async fn by_query(
+        &self,
+        index: usize,
+        grid: Grid,
+        le: &NeededLe,
+        refused: Option<SourceError>,
+        deadline: Deadline,
     ) -> Result<Part, SourceError> {
-        let mut refused = None;
-        match self.chunks(index, grid, survey, le, deadline).await {
-            Ok(Some(part)) => return Ok(part),
-            Ok(None) => {}
-            Err(error @ (SourceError::TooLarge { .. } | SourceError::Timeout(_) | SourceError::Connect(_))) => {
-                return Err(error);
-            }
-            Err(error) => refused = Some(error),
+        if let Some(error @ (SourceError::TooLarge { .. } | SourceError::Timeout(_) | SourceError::Connect(_))) =
+            refused
+        {
+            return Err(error);
         }
         if grid.slots > MAX_SLOTS {
             return Err(SourceError::TooManySlots { slots: grid.slots, limit: MAX_SLOTS });
@@ -186,10 +307,10 @@ impl Prometheus {
         &self,
         index: usize,
         grid: Grid,
-        survey: Option<&Survey>,
+        survey: Option<&Arc<Survey>>,
         le: &NeededLe,
         deadline: Deadline,
-    ) -> Result<Option<Part>, SourceError> {
+    ) -> Result<Option<Packed>, SourceError> {
         if !self.may_have_chunks() {
             return Ok(None);
         }
@@ -201,21 +322,16 @@ impl Prometheus {
             return Ok(None);
         }
         let Some(mut answer) = self.read_chunks(&selectors, grid, deadline).await? else { return Ok(None) };
-        let own;
         let survey = match survey {
-            Some(survey) => survey,
-            None => {
-                own = self.survey(index, grid.from, grid.last(), deadline).await?;
-                &own
-            }
+            Some(survey) => Arc::clone(survey),
+            None => Arc::new(self.survey(index, grid.from, grid.last(), deadline).await?),
         };
         if !as_queries_name_them(&mut answer, external, &survey.series) {
             return Ok(None);
         }
-        let (plan, max_series, max_bytes) = (Arc::clone(&self.plan), self.max_series, self.max_response_bytes);
-        let put = move || put_chunks(answer, &plan.requests[index], grid, max_series, max_bytes);
-        let part = tokio::task::spawn_blocking(put).await.unwrap_or_else(|_panicked| Err(SourceError::decoder()));
-        part.map(Some)
+        let lookback = self.lookback(deadline).await;
+        let (answer, survey) = (Arc::new(answer), Some(survey));
+        Ok(Some(Packed { answer, survey, le: le.clone(), is_needed: false, lookback }))
     }
 
     async fn range(&self, index: usize, grid: Grid, matcher: &str, deadline: Deadline) -> Result<Part, SourceError> {
@@ -299,25 +415,48 @@ fn read_range(
     if room.is_none() {
         return Err(SourceError::TooLarge { limit_bytes: max_bytes });
     }
-    Part { warnings, partial, ..Part::default() }.fill(request, series, answer::owned, grid.slots, max_bytes)
+    let mut part = Part { warnings, partial, ..Part::default() };
+    if series.overflowed {
+        part.overflow(request, series.limit);
+    }
+    let mut filling = part.filling(request, grid.slots, max_bytes);
+    for (key, columns) in series.into_series() {
+        filling.add(&answer::owned(key), columns)?;
+    }
+    Ok(filling.finish())
 }
 
 fn put_chunks(
-    answer: Answer,
+    answer: &Answer,
     request: &MetricRequest,
     grid: Grid,
+    lookback: Lookback,
     max_series: usize,
     max_bytes: usize,
 ) -> Result<Part, SourceError> {
-    let mut series: Bounded<Labels, Vec<Column>> = Bounded::new(max_series);
+    let mut series: Bounded<&Labels, Vec<&chunks::Packed>> = Bounded::new(max_series);
+    for packed in &answer.series {
+        if let Some(buckets) = series.entry(&packed.labels) {
+            buckets.push(packed);
+        }
+    }
     let mut part = Part::default();
     if answer.native {
         part.warnings.push(&format!("{}_bucket holds native histograms, which are not read", request.metric));
     }
-    for Read { labels, bound, run } in answer.series {
-        if let Some(columns) = series.entry(labels) {
-            columns.push(Column { bound, run });
-        }
+    if series.overflowed {
+        part.overflow(request, series.limit);
     }
-    part.fill(request, series, |labels| labels, grid.slots, max_bytes)
+    let mut filling = part.filling(request, grid.slots, max_bytes);
+    let mut samples = Samples::default();
+    for (labels, buckets) in series.into_series() {
+        let mut columns = Vec::new();
+        for chunks::Packed { bound, chunks, .. } in buckets {
+            let run = chunks::sample(chunks, grid, lookback, &mut samples);
+            let run = run.map_err(|broken| SourceError::Truncated(broken.to_string()))?;
+            columns.extend((!run.is_empty()).then_some(Column { bound: *bound, run }));
+        }
+        filling.add(labels, columns)?;
+    }
+    Ok(filling.finish())
 }

@@ -1,4 +1,4 @@
-//! Remote read: the server's chunks as they are stored, stale markers included, put into slots here.
+//! Remote read: the server's chunks as they are stored, stale markers included.
 //!
 //! The server neither decodes nor evaluates anything, so a month costs it as much as reading a file. What is asked for
 //! and what comes back is what a range query would have said; only [`super::history`] needs to know that it came by
@@ -21,17 +21,16 @@ use crate::config::selector::{LabelMatcher, MatchOp};
 use crate::config::units::duration;
 use crate::engine::histogram::Labels;
 use crate::source::body;
-use crate::source::chunks::{Answer, Collector, Frames, OutOfRoom, Refused};
+use crate::source::chunks::{Answer, Collector, Frames, OutOfRoom};
 use crate::source::error::SourceError;
-use crate::source::history::room;
 use crate::source::sampler::{Grid, Lookback};
 
 use self::message::{Matcher, Query, ReadRequest};
 use super::{Prometheus, refused, retry};
 
 const STREAMED: &str = "application/x-streamed-protobuf";
-/// What is decoded where it arrives, in bytes: as much as Prometheus has in a frame, which takes a few milliseconds.
-const DECODED_AT_ONCE_BYTES: usize = 2 << 20;
+/// Chunks in memory may take so many times the largest answer: each has its own place beside its bytes.
+const ROOM_FACTOR: usize = 2;
 
 /// What a server is known to do; found out once.
 #[derive(Debug, Default)]
@@ -50,7 +49,7 @@ impl Prometheus {
         !self.remote.missing.load(Ordering::Relaxed)
     }
 
-    /// The chunks behind the selectors, in slots; `None` if this server has no remote read.
+    /// The chunks behind the selectors that the slots of `grid` need; `None` if this server has no remote read.
     pub(super) async fn read_chunks(
         &self,
         selectors: &[Vec<LabelMatcher>],
@@ -71,7 +70,7 @@ impl Prometheus {
                 .header("content-encoding", "snappy")
                 .header("x-prometheus-remote-read-version", "0.1.0")
                 .body(body.clone());
-            self.stream(request, grid, lookback)
+            self.stream(request)
         });
         match asked.await {
             Ok(answer) => Ok(Some(answer)),
@@ -83,8 +82,8 @@ impl Prometheus {
         }
     }
 
-    /// Decodes frames as they come, so that no answer is ever there as a whole.
-    async fn stream(&self, request: RequestBuilder, grid: Grid, lookback: Lookback) -> Result<Answer, SourceError> {
+    /// Takes frames as they come, so that no answer is ever there twice.
+    async fn stream(&self, request: RequestBuilder) -> Result<Answer, SourceError> {
         let mut pieces = match body::pieces(request, self.max_response_bytes).await? {
             Ok(pieces) => pieces,
             Err(answer) => return Err(refused(answer.status, &answer.body)),
@@ -92,17 +91,11 @@ impl Prometheus {
         if !pieces.content_type().starts_with(STREAMED) {
             return Err(SourceError::ContentType(pieces.content_type().to_owned()));
         }
-        let mut decoding = Decoding::new(grid, lookback, self.max_response_bytes);
+        let mut unpacking = Unpacking::new(self.max_response_bytes);
         while let Some(piece) = pieces.next().await? {
-            decoding = if decoding.frames.waiting_bytes() + piece.len() <= DECODED_AT_ONCE_BYTES {
-                decoding.take(&piece)?
-            } else {
-                // It must not hold up the other tasks.
-                let taken = tokio::task::spawn_blocking(move || decoding.take(&piece)).await;
-                taken.unwrap_or_else(|_panicked| Err(SourceError::decoder()))?
-            };
+            unpacking.take(&piece)?;
         }
-        decoding.finish()
+        unpacking.finish()
     }
 
     /// The labels that the server adds to all it hands out; `None` if it does not say.
@@ -181,32 +174,30 @@ fn request(selectors: &[Vec<LabelMatcher>], grid: Grid, lookback: Lookback) -> V
 }
 
 /// An answer that is being read.
-struct Decoding {
+struct Unpacking {
     frames: Frames,
     collector: Collector,
     max_bytes: usize,
 }
 
-impl Decoding {
-    fn new(grid: Grid, lookback: Lookback, max_bytes: usize) -> Self {
-        Self { frames: Frames::default(), collector: Collector::new(grid, lookback, room(max_bytes)), max_bytes }
+impl Unpacking {
+    fn new(max_bytes: usize) -> Self {
+        let collector = Collector::new(max_bytes.saturating_mul(ROOM_FACTOR));
+        Self { frames: Frames::default(), collector, max_bytes }
     }
 
-    fn take(mut self, piece: &[u8]) -> Result<Self, SourceError> {
+    fn take(&mut self, piece: &[u8]) -> Result<(), SourceError> {
         self.frames.push(piece);
         while let Some(message) = self.frames.next()? {
-            self.collector.take(message).map_err(|refused| match refused {
-                Refused::OutOfRoom => SourceError::TooLarge { limit_bytes: self.max_bytes },
-                Refused::Broken(broken) => SourceError::Truncated(broken.to_string()),
-            })?;
+            let too_large = |OutOfRoom| SourceError::TooLarge { limit_bytes: self.max_bytes };
+            self.collector.take(message).map_err(too_large)?;
         }
-        Ok(self)
+        Ok(())
     }
 
     fn finish(self) -> Result<Answer, SourceError> {
         self.frames.finish()?;
-        let too_large = |OutOfRoom| SourceError::TooLarge { limit_bytes: self.max_bytes };
-        self.collector.finish().map_err(too_large)
+        Ok(self.collector.finish())
     }
 }
 
@@ -245,26 +236,22 @@ fn common<'a>(mut series: impl Iterator<Item = &'a Labels>) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::time::{Duration, Timestamp};
     use crate::source::chunks::tests::{frame, series};
 
-    const GRID: Grid = Grid { from: Timestamp::from_unix_s(0), step: Duration::from_secs(60), slots: 3 };
     const M: [(&str, &str); 2] = [("__name__", "m_bucket"), ("le", "+Inf")];
 
     #[test]
     fn an_answer_is_read_whole_or_not_at_all() {
         let whole = frame(&series(0, &M, &[(0, 1.0), (60_000, 2.0)]));
         let kind = |body: &[u8], max_bytes| {
-            let taken = Decoding::new(GRID, Lookback::default(), max_bytes).take(body);
-            taken.and_then(Decoding::finish).map_err(|error| error.kind())
+            let mut unpacking = Unpacking::new(max_bytes);
+            let taken = unpacking.take(body).and_then(|()| unpacking.finish());
+            taken.map_err(|error| error.kind())
         };
         assert_eq!(kind(&whole, 1000).unwrap().series.len(), 1);
         assert!(kind(&[], 1000).unwrap().series.is_empty());
         assert_eq!(kind(&whole[..whole.len() - 1], 1000).unwrap_err(), "truncated");
         assert_eq!(kind(&whole, 8).unwrap_err(), "too_large");
-        let mut cut = series(0, &M, &[(0, 1.0), (60_000, 2.0)]);
-        cut.chunked_series[0].chunks[0].data.truncate(11);
-        assert_eq!(kind(&frame(&cut), 1000).unwrap_err(), "truncated");
     }
 
     #[test]
@@ -298,10 +285,10 @@ mod tests {
             let known: BTreeMap<Labels, ()> = known.iter().map(|pairs| (labels(pairs), ())).collect();
             let mut answer = Answer::default();
             for pairs in answered {
-                let mut collector = Collector::new(GRID, Lookback::default(), 100);
+                let mut collector = Collector::new(1_000);
                 let all: Vec<(&str, &str)> = M.iter().chain(*pairs).copied().collect();
                 collector.take(series(0, &all, &[(0, 1.0)])).unwrap();
-                answer.series.extend(collector.finish().unwrap().series);
+                answer.series.extend(collector.finish().series);
             }
             let agrees = as_queries_name_them(&mut answer, external.map(labels).as_ref(), &known);
             let found: Vec<Labels> = answer.series.into_iter().map(|series| series.labels).collect();

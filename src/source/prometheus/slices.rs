@@ -1,9 +1,12 @@
-//! A long range of history as slices that fit an answer, oldest first.
+//! A long range of history, oldest first: asked for in slices that fit an answer, and put into slots in pieces that fit a
+//! processor's cache.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use crate::clock::Deadline;
 use crate::engine::time::{Duration, Timestamp};
@@ -12,24 +15,28 @@ use crate::source::SourceError;
 use super::history::{MAX_SLOTS, MAX_SLOTS_OF_CHUNKS, Surveys, columns, grid};
 use super::{Detail, History, Prometheus, slots_per_slice};
 
-/// What an answer of queries may take for one slice, in bytes: small enough that a few slices are nothing, large enough
-/// that the requests themselves are.
+/// What an answer of queries may take for one slice, in bytes, and what the counts of a slice of chunks would take, were
+/// they all put into slots at once: small enough that a few slices are nothing, large enough that the requests themselves
+/// and the server's search for each are.
 const SLICE_BYTES: usize = 16 << 20;
-/// What the counts of one slice of chunks may take in memory, in bytes: each slice costs the server a search, and the
-/// engine has something to do while most is still to be read.
-const CHUNKS_SLICE_BYTES: usize = 4 << 20;
-/// Slots that a slice of chunks has at least, in `SLICE_BYTES` of counts: at its edges are chunks of which only a part
-/// is of use, each of up to 120 samples.
-const LEAST_SLOTS_OF_CHUNKS: usize = 2_880;
+/// What the counts of one piece may take in memory, in bytes: a processor's cache holds them from when they are decoded
+/// until they are counted, and the next piece takes their place.
+const PIECE_BYTES: usize = 640 << 10;
+/// Slots of a piece, at least and at most. Chunks at its edges are decoded for the next piece once more.
+const PIECE_SLOTS: RangeInclusive<usize> = 960..=4_096;
+/// Pieces put into slots before they are asked for.
+const PIECES_AHEAD: usize = 1;
 /// Slices asked for at once: the server reads one while another is decoded here.
 const SLICES_AT_ONCE: usize = 2;
 const ATTEMPTS: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_ms(500);
 
-/// Reads `[from, to]` slice by slice.
+/// Reads `[from, to]` piece by piece.
 #[derive(Debug)]
 pub struct Slices {
     prometheus: Prometheus,
+    /// The first slot that was not handed over.
+    at: Timestamp,
     /// The first slot that was not asked for.
     next: Timestamp,
     to: Timestamp,
@@ -46,9 +53,9 @@ pub struct Slices {
 /// A slice that is being read; dropping it stops that.
 #[derive(Debug)]
 struct Asked {
-    from: Timestamp,
     to: Timestamp,
-    task: JoinHandle<Result<History, SourceError>>,
+    pieces: mpsc::Receiver<Result<History, SourceError>>,
+    task: AbortHandle,
 }
 
 impl Drop for Asked {
@@ -68,37 +75,48 @@ impl Slices {
         deadline: Duration,
     ) -> Self {
         let (surveys, asked) = (Arc::new(Surveys::new()), VecDeque::new());
-        Self { prometheus, next: from, to, step, detail, deadline, slots: None, surveys, asked }
+        Self { prometheus, at: from, next: from, to, step, detail, deadline, slots: None, surveys, asked }
     }
 
-    /// The next slice; `None` when all are read. After an error the next call goes on behind the slice that failed, so
+    /// The next piece; `None` when all are read. After an error the next call goes on behind the slice that failed, so
     /// a caller may leave a gap or give up.
     pub async fn next(&mut self) -> Option<Result<History, SourceError>> {
         let mut attempt = 0;
-        while !self.asked.is_empty() || self.next <= self.to {
-            let (from, to, result) = match self.size().await {
+        while self.at <= self.to {
+            let (to, piece) = match self.size().await {
                 Ok(slots) => self.oldest(slots).await?,
-                Err(error) => (self.next, self.next, Err(error)),
+                Err(error) => (self.at, Err(error)),
             };
-            match result {
-                Err(SourceError::TooManySlots { .. }) if self.slots.is_some_and(|slots| slots > MAX_SLOTS) => {
+            let error = match piece {
+                Ok(history) => {
+                    self.at = history.to() + self.step;
+                    if self.at > to {
+                        self.asked.pop_front();
+                    }
+                    return Some(Ok(history));
+                }
+                Err(error) => error,
+            };
+            // Once more from there, or on behind it.
+            self.asked.clear();
+            self.next = self.at;
+            match error {
+                SourceError::TooManySlots { .. } if self.slots.is_some_and(|slots| slots > MAX_SLOTS) => {
                     self.slots = Some(slots_per_slice(columns(&self.surveys, self.detail), SLICE_BYTES));
                 }
-                Err(SourceError::TooLarge { .. }) if self.slots.is_some_and(|slots| slots > 1) => {
+                SourceError::TooLarge { .. } if self.slots.is_some_and(|slots| slots > 1) => {
                     self.slots = self.slots.map(|slots| slots / 2);
                 }
-                Err(error) if error.is_transient() && attempt + 1 < ATTEMPTS => {
+                error if error.is_transient() && attempt + 1 < ATTEMPTS => {
                     tokio::time::sleep(FIRST_BACKOFF.times(f64::from(1 << attempt)).to_std()).await;
                     attempt += 1;
                 }
-                result => {
-                    self.next = self.next.max(to + self.step);
-                    return Some(result);
+                error => {
+                    self.at = to + self.step;
+                    self.next = self.at;
+                    return Some(Err(error));
                 }
             }
-            // Once more from there.
-            self.asked.clear();
-            self.next = from;
         }
         None
     }
@@ -116,10 +134,8 @@ impl Slices {
         let surveys = surveys?;
         self.prometheus.refuse_native(&surveys, self.to, deadline).await?;
         let columns = columns(&surveys, self.detail).max(1);
-        let fit = |bytes: usize| bytes / size_of::<f64>() / columns;
-        let as_chunks = fit(CHUNKS_SLICE_BYTES).max(fit(SLICE_BYTES).min(LEAST_SLOTS_OF_CHUNKS));
         let slots = if self.prometheus.may_have_chunks() {
-            as_chunks.clamp(1, MAX_SLOTS_OF_CHUNKS)
+            (SLICE_BYTES / size_of::<f64>() / columns).clamp(1, MAX_SLOTS_OF_CHUNKS)
         } else {
             slots_per_slice(columns, SLICE_BYTES)
         };
@@ -127,25 +143,52 @@ impl Slices {
         Ok(slots)
     }
 
-    /// The oldest slice that is not read yet, while others are being read.
-    async fn oldest(&mut self, slots: usize) -> Option<(Timestamp, Timestamp, Result<History, SourceError>)> {
+    /// The next piece of the oldest slice, and where that slice ends, while others are being read.
+    async fn oldest(&mut self, slots: usize) -> Option<(Timestamp, Result<History, SourceError>)> {
         while self.asked.len() < SLICES_AT_ONCE && self.next <= self.to {
             let from = self.next;
             let to = (from + Duration::from_ms(self.step.ms() * (slots as i64 - 1))).min(self.to);
             self.next = to + self.step;
             let (prometheus, surveys) = (self.prometheus.clone(), Arc::clone(&self.surveys));
             let (step, detail, deadline) = (self.step, self.detail, self.deadline);
+            let (send, pieces) = mpsc::channel(PIECES_AHEAD);
             let task = tokio::spawn(async move {
-                let grid = grid(from, to, step)?;
-                prometheus.surveyed_history(&surveys, grid, detail, Deadline::after(deadline)).await
+                let read = read(&prometheus, &surveys, (from, to, step), detail, deadline, &send).await;
+                if let Err(error) = read {
+                    // Nobody listens any more.
+                    let _ = send.send(Err(error)).await;
+                }
             });
-            self.asked.push_back(Asked { from, to, task });
+            self.asked.push_back(Asked { to, pieces, task: task.abort_handle() });
         }
-        // Taken off only once it is there: a caller may stop waiting and come back.
-        let asked = self.asked.front_mut()?;
-        let result = (&mut asked.task).await.unwrap_or_else(|_panicked| Err(SourceError::decoder()));
-        let Asked { from, to, .. } = *asked;
-        self.asked.pop_front();
-        Some((from, to, result))
+        // A caller may stop waiting and come back.
+        let Asked { to, pieces, .. } = self.asked.front_mut()?;
+        Some((*to, pieces.recv().await.unwrap_or_else(|| Err(SourceError::decoder()))))
     }
+}
+
+/// Reads one slice and hands its pieces to `send`, as long as somebody wants them.
+async fn read(
+    prometheus: &Prometheus,
+    surveys: &Surveys,
+    (from, to, step): (Timestamp, Timestamp, Duration),
+    detail: Detail,
+    deadline: Duration,
+    send: &mpsc::Sender<Result<History, SourceError>>,
+) -> Result<(), SourceError> {
+    let grid = grid(from, to, step)?;
+    let mut asked = prometheus.ask_history(surveys, grid, detail, Deadline::after(deadline)).await?;
+    let columns = asked.columns();
+    let slots = if asked.is_packed() && columns > 0 {
+        (PIECE_BYTES / size_of::<f64>() / columns).clamp(*PIECE_SLOTS.start(), *PIECE_SLOTS.end())
+    } else {
+        grid.slots
+    };
+    for piece in grid.pieces(slots) {
+        let history = prometheus.put(&mut asked, piece, grid.last(), Deadline::after(deadline)).await?;
+        if send.send(Ok(history)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use crate::clock::Deadline;
 use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
 use crate::source::error::SourceError;
-use crate::source::history::HistorySeries;
+use crate::source::history::{HistorySeries, Part};
 use crate::source::needed::needed;
 use crate::source::plan::{NeededLe, Plan};
 use crate::source::series::Bounded;
@@ -30,10 +30,13 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Whether the series has all the bounds that its budgets need. It may not, where bounds came or went.
-    pub fn is_met_by(&self, series: &HistorySeries) -> bool {
-        let wanted = self.series.get(&series.labels);
-        wanted.is_none_or(|wanted| wanted.iter().all(|bound| series.bounds.contains(bound)))
+    /// Whether the series have all the bounds that their budgets need. They may not, where bounds came or went.
+    pub fn is_met_by_all(&self, part: &Part) -> bool {
+        let is_met_by = |series: &HistorySeries| {
+            let wanted = self.series.get(&series.labels);
+            wanted.is_none_or(|wanted| wanted.iter().all(|bound| series.bounds.contains(bound)))
+        };
+        !part.changes && part.series.iter().all(is_met_by)
     }
 }
 
@@ -46,9 +49,23 @@ impl Prometheus {
         to: Timestamp,
         deadline: Deadline,
     ) -> Result<Survey, SourceError> {
-        let lookback = self.lookback(deadline).await.length.max(LOOKBACK);
+        // Nearly every server looks back no further than that, so nobody waits for it to say so.
+        let (lookback, survey) =
+            tokio::join!(self.lookback(deadline), self.survey_between(index, (from - LOOKBACK, to), deadline));
+        if lookback.length <= LOOKBACK {
+            return survey;
+        }
+        self.survey_between(index, (from - lookback.length, to), deadline).await
+    }
+
+    async fn survey_between(
+        &self,
+        index: usize,
+        (from, to): (Timestamp, Timestamp),
+        deadline: Deadline,
+    ) -> Result<Survey, SourceError> {
         let selectors = self.plan.requests[index].selectors("").into_iter().map(|selector| ("match[]", selector));
-        let range = [("start", seconds(from - lookback)), ("end", seconds(to))];
+        let range = [("start", seconds(from)), ("end", seconds(to))];
         let (plan, max_series) = (Arc::clone(&self.plan), self.max_series);
         let decode = move |body: &[u8]| read_survey(body, &plan, index, max_series);
         self.ask("series", selectors.chain(range).collect(), deadline, decode).await

@@ -14,15 +14,15 @@ use prost::bytes::Bytes;
 use crate::config::Config;
 use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
-use crate::source::chunks::{Chunk, Label, XOR};
+use crate::source::chunks::{self, Chunk, Label, XOR};
 use crate::source::columns::Column;
 use crate::source::error::SourceError;
 use crate::source::history::{Detail, History, Part};
 use crate::source::needed::needed;
 use crate::source::plan::Plan;
-use crate::source::sampler::{Grid, Lookback, Run, Sampler};
+use crate::source::sampler::{Grid, Lookback, Run};
 use crate::source::series::{Bounded, Warnings};
-use crate::source::xor::{self, Samples};
+use crate::source::xor::Samples;
 
 use super::{Header, MAGIC, Slice};
 
@@ -234,24 +234,25 @@ impl Reader {
             let bounds = series[labels].iter().map(|bucket| bucket.bound);
             needed(bounds, slos.map(|slo| self.plan.budgets_s[slo]))
         };
-        let read = |detail: Detail| {
-            let mut columns: Bounded<&Labels, Vec<Column>> = Bounded::new(limit);
-            columns.overflowed = overflowed;
+        let read = |detail: Detail| -> Result<Part, SourceError> {
+            let request = &self.plan.requests[request];
+            let mut part = Part::default();
+            if overflowed {
+                part.overflow(request, limit);
+            }
+            let mut filling = part.filling(request, grid.slots, MAX_SLICES_BYTES);
             let mut samples = Samples::default();
             for (labels, buckets) in &series {
                 let wanted = (detail == Detail::Counts).then(|| wanted(labels));
                 let is_wanted = |bucket: &&Bucket| wanted.as_ref().is_none_or(|wanted| wanted.contains(&bucket.bound));
+                let mut columns = Vec::new();
                 for bucket in buckets.iter().filter(is_wanted) {
                     let run = self.sample(&bucket.chunks, grid, &mut samples)?;
-                    if !run.is_empty()
-                        && let Some(columns) = columns.entry(labels)
-                    {
-                        columns.push(Column { bound: bucket.bound, run });
-                    }
+                    columns.extend((!run.is_empty()).then_some(Column { bound: bucket.bound, run }));
                 }
+                filling.add(labels, columns)?;
             }
-            let request = &self.plan.requests[request];
-            Part::default().fill(request, columns, Labels::clone, grid.slots, MAX_SLICES_BYTES)
+            Ok(filling.finish())
         };
         let part = read(detail)?;
         let is_whole = |labels: &Labels, bounds: &[f64]| wanted(labels).iter().all(|bound| bounds.contains(bound));
@@ -263,13 +264,8 @@ impl Reader {
     fn sample(&self, chunks: &[Chunk], grid: Grid, samples: &mut Samples) -> Result<Run, SourceError> {
         // A sample is what was seen at its slot, and says nothing of any other.
         let lookback = Lookback { length: Duration::from_ms(self.header.interval_ms), closed: false };
-        let mut sampler = Sampler::new(grid, lookback);
-        for chunk in chunks.iter().filter(|chunk| chunk.encoding == XOR) {
-            samples.clear();
-            xor::decode(&chunk.data, samples).map_err(|broken| self.fault(&broken.to_string()))?;
-            sampler.push_all(samples);
-        }
-        Ok(sampler.finish())
+        let chunks = chunks.iter().filter(|chunk| chunk.encoding == XOR);
+        chunks::sample(chunks, grid, lookback, samples).map_err(|broken| self.fault(&broken.to_string()))
     }
 
     /// The metric's name with `_bucket`, the labels without it and `le`, and the upper bound in seconds.
