@@ -1,13 +1,17 @@
 //! What a replay found, as the one JSON document that `--format json` prints.
+//!
+//! Its keys are sorted: fields stand in the order of their names here, and what is declared elsewhere is sorted on the way.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 
 use crate::engine::Spec;
 use crate::engine::alert::AlertRecord;
+use crate::engine::exact;
 use crate::engine::histogram::Labels;
 use crate::engine::incident::IncidentRecord;
 use crate::engine::memory::Missed;
@@ -24,54 +28,57 @@ const VERSION: u32 = 1;
 /// What was decided, in a stable order: the same history and rules print the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Document {
-    pub version: u32,
-    pub from: Timestamp,
-    /// The last slot that was replayed.
-    pub to: Timestamp,
-    pub interval_s: f64,
+    #[serde(serialize_with = "sorted_alerts")]
+    pub alerts: Vec<AlertRecord>,
     /// Slots that were evaluated.
     pub evaluations: u64,
-    pub slos: Vec<SloSummary>,
-    pub alerts: Vec<AlertRecord>,
-    pub incidents: Vec<IncidentSummary>,
-    pub notifications: Vec<NotificationSummary>,
+    pub from: Timestamp,
+    #[serde(serialize_with = "sorted")]
     pub held_back: HeldBack,
+    pub incidents: Vec<IncidentSummary>,
+    pub interval_s: f64,
     /// Maintenance windows that were open in the range.
     pub maintenance: Vec<MaintenanceSummary>,
+    #[serde(serialize_with = "sorted")]
     pub missed: Missed,
-    /// Once it was judged: see [`Document::judge`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub statistics: Option<Statistics>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notifications: Vec<NotificationSummary>,
+    #[serde(serialize_with = "sorted", skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
+    pub slos: Vec<SloSummary>,
     /// What the known incidents had cost when somebody was told; it is part of the score.
     #[serde(skip)]
     pub spending: Spending,
+    /// Once it was judged: see [`Document::judge`].
+    #[serde(serialize_with = "sorted", skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
+    /// The last slot that was replayed.
+    pub to: Timestamp,
+    pub version: u32,
 }
 
 /// A maintenance window over the replayed range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MaintenanceSummary {
-    pub name: String,
-    /// How often it was open, and for how long in all.
-    pub times: u64,
-    pub open: Duration,
     /// Whether the requests of its SLOs counted meanwhile.
     pub counts: bool,
+    pub name: String,
+    pub open: Duration,
+    /// How often it was open, and for how long in all.
+    pub times: u64,
 }
 
 /// One SLO over the replayed range.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SloSummary {
-    pub journey: String,
-    pub layer: Option<String>,
-    pub labels: Labels,
-    pub objective_ppm: u32,
-    pub budget_ms: f64,
-    pub events: u64,
     pub bad_events: u64,
     /// Share of the error budget of these events that is spent: 1 is all of it.
     pub budget_consumed: f64,
+    pub budget_ms: f64,
+    pub events: u64,
+    pub journey: String,
+    pub labels: Labels,
+    pub layer: Option<String>,
+    pub objective_ppm: u32,
     /// Those that watch it, by name.
     pub rules: Vec<RuleName>,
 }
@@ -84,36 +91,36 @@ pub struct RuleName {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct IncidentSummary {
-    pub key: String,
+    pub alerts: usize,
     pub journey: Option<String>,
+    pub key: String,
     pub opened_at: Timestamp,
     pub resolved_at: Option<Timestamp>,
     pub worst_stage: Stage,
-    pub alerts: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NotificationSummary {
-    pub at: Timestamp,
-    pub receiver: String,
-    pub reason: Reason,
-    pub incident: String,
-    pub stage: Stage,
-    pub urgency: Urgency,
-    pub summary: String,
     /// What it is about, worst first.
     pub alerts: Vec<AlertName>,
+    pub at: Timestamp,
+    pub incident: String,
+    pub reason: Reason,
+    pub receiver: String,
+    pub stage: Stage,
+    pub summary: String,
+    pub urgency: Urgency,
 }
 
 /// Which alert, as it stood when it was told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AlertName {
-    pub layer: Option<String>,
-    pub labels: Labels,
-    pub rule: String,
-    pub urgency: Urgency,
-    pub stage: Stage,
     pub fired_at: Timestamp,
+    pub labels: Labels,
+    pub layer: Option<String>,
+    pub rule: String,
+    pub stage: Stage,
+    pub urgency: Urgency,
 }
 
 /// What [`Document::new`] is made of.
@@ -198,11 +205,51 @@ impl Document {
 
     /// Writes the document as JSON with sorted keys, ended by a newline.
     pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        // Through a `Value`, whose maps are sorted.
-        let value = serde_json::to_value(self)?;
-        serde_json::to_writer_pretty(&mut *out, &value)?;
+        serde_json::to_writer_pretty(&mut *out, self)?;
         out.write_all(b"\n")
     }
+}
+
+/// Through a `Value`, whose maps are sorted.
+fn sorted<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serde_json::to_value(value).map_err(S::Error::custom)?.serialize(serializer)
+}
+
+/// There may be thousands, so they go without a `Value` each.
+fn sorted_alerts<S: Serializer>(alerts: &[AlertRecord], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Sorted<'a> {
+        breached_at: Timestamp,
+        ended_at: Option<Timestamp>,
+        evaluations: u64,
+        fired_at: Timestamp,
+        journey: &'a str,
+        labels: &'a Labels,
+        layer: &'a Option<String>,
+        #[serde(serialize_with = "exact::serialize")]
+        peak_usage: f64,
+        rule: &'a str,
+        stage: Stage,
+        urgency: Urgency,
+    }
+    serializer.collect_seq(alerts.iter().map(|alert| {
+        let AlertRecord { journey, layer, labels, rule, urgency, stage, .. } = alert;
+        let AlertRecord { breached_at, fired_at, ended_at, peak_usage, evaluations, .. } = *alert;
+        let (stage, urgency) = (*stage, *urgency);
+        Sorted {
+            breached_at,
+            ended_at,
+            evaluations,
+            fired_at,
+            journey,
+            labels,
+            layer,
+            peak_usage,
+            rule,
+            stage,
+            urgency,
+        }
+    }))
 }
 
 fn maintenance(spec: &Spec, from: Timestamp, to: Timestamp) -> Vec<MaintenanceSummary> {

@@ -1,7 +1,8 @@
 //! Feeds history to the engine and records what it decides.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use rayon::prelude::*;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -26,10 +27,11 @@ use super::score::{Known, Ledger};
 pub(super) const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
 /// Slots that are tried at once after one that had to be stepped by itself; twice as many each time that they can be.
 const LEAST_REACH: usize = 64;
-/// Slots of SLOs below which another thread costs more than it saves: about as many microseconds.
-const LEAST_SHARED: usize = 1_000;
+const MOST_REACH: usize = 1 << 20;
+/// Slots of SLOs below which other threads cost more than they save.
+const LEAST_SHARED: usize = 2_000;
 /// Slices read ahead while the engine works on one.
-const SLICES_AHEAD: usize = 2;
+const SLICES_AHEAD: usize = 1;
 
 /// Why a replay could not be made.
 #[derive(Debug, Error)]
@@ -190,26 +192,17 @@ pub(super) fn detail(spec: &Spec) -> Detail {
 /// Runs jobs on as many threads as there are processors.
 fn on_all_cores(jobs: &mut [Job<'_>]) {
     let work: usize = jobs.iter().map(Job::slots).sum();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(work / LEAST_SHARED).min(jobs.len());
-    if threads < 2 {
+    if work < LEAST_SHARED {
         return jobs.iter_mut().for_each(Job::run);
     }
-    let waiting = Mutex::new(jobs.iter_mut());
-    let run_next = || {
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-        while let Some(job) = next() {
-            job.run();
-        }
-    };
-    std::thread::scope(|scope| {
-        (1..threads).for_each(|_| drop(scope.spawn(run_next)));
-        run_next();
-    });
+    jobs.par_iter_mut().for_each(Job::run);
 }
 
 /// An engine and everything it decided since the range began.
 pub struct Recorder {
     engine: Engine,
+    /// Slots that are tried at once next.
+    reach: usize,
     log: Log,
 }
 
@@ -239,7 +232,7 @@ impl Recorder {
             notifications: Vec::new(),
             ledger: Ledger::new(&[]),
         };
-        Self { engine, log }
+        Self { engine, reach: LEAST_REACH, log }
     }
 
     /// Goes on from here with other rules, and nothing decided yet: what a recorder for `spec` that took the same slices
@@ -259,26 +252,25 @@ impl Recorder {
     /// Takes a slice of history: slots before `from` fill the windows, later ones are evaluated.
     pub fn take(&mut self, history: &History) {
         let mut at = self.first_of_use(history);
-        let Self { engine, log } = self;
+        let Self { engine, reach, log } = self;
         let passage = passage(engine, history);
         let mut snapshot = Snapshot::default();
-        let mut reach = LEAST_REACH;
         while at < passage.slots {
             let slot = passage.slot(at);
             log.begin(engine, slot);
-            let end = at + reach.min(passage.slots - at).min(log.slots_alike(slot, history.step));
+            let end = at + (*reach).min(passage.slots - at).min(log.slots_alike(slot, history.step));
             if let Some(mut ahead) = engine.run_ahead(&passage, at..end, slot >= log.from, on_all_cores) {
                 while let Some((slot, effects)) = engine.follow(&mut ahead) {
                     log.ledger.begin(engine, slot);
                     log.record(engine, slot, effects);
                 }
                 log.count(slot, passage.slot(at + ahead.slots() - 1), ahead.slots());
-                reach = (reach * 2).min(passage.slots);
+                *reach = (*reach * 2).min(MOST_REACH);
                 at += ahead.slots();
             } else {
                 passage.snapshot(at, &mut snapshot);
                 log.step(engine, slot, &snapshot);
-                reach = LEAST_REACH;
+                *reach = LEAST_REACH;
                 at += 1;
             }
         }
@@ -287,7 +279,7 @@ impl Recorder {
     /// As [`Self::take`], but slot by slot: `observe` looks at the engine after each that was evaluated.
     pub fn take_observed(&mut self, history: &History, mut observe: impl FnMut(&Engine, Timestamp)) {
         let first = self.first_of_use(history);
-        let Self { engine, log } = self;
+        let Self { engine, log, .. } = self;
         let passage = passage(engine, history);
         let mut snapshot = Snapshot::default();
         for at in first..passage.slots {
@@ -317,7 +309,7 @@ impl Recorder {
 
     /// Everything decided, in a stable order.
     pub fn finish(self) -> Document {
-        let Self { engine, mut log } = self;
+        let Self { engine, mut log, .. } = self;
         let view = engine.view();
         log.alerts.extend(view.alerts);
         log.incidents.extend(view.incidents);
