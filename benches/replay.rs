@@ -2,7 +2,8 @@
 //! `vmalert -replay` of the same rules, and `promtool tsdb dump` of the same buckets; and what 5, 50 and 200 layers take.
 //!
 //! Run with `cargo bench --bench replay`; needs prometheus, promtool and vmalert. Every figure is the median of five
-//! runs, which take turns, or of five times as many where one takes a fraction of a second. The server's time is what its process used of the processors, from `/proc/PID/stat`.
+//! runs, which take turns, or of five times as many where one takes a fraction of a second. The server's time is what its
+//! process used of the processors, from `/proc/PID/stat`.
 //!
 //! vmalert runs twice: with what `slowburn rules export` makes of the very rules, both stages of them; and with less,
 //! the way Sloth writes rules: each window's error ratio recorded once, and one alert a rule on the recorded series.

@@ -60,7 +60,7 @@ pub(super) struct Chunk {
     pub data: Bytes,
 }
 
-/// One bucket of a series, as it came: a fiftieth of what it is in slots.
+/// One bucket of a series, as it came: a third of what it is in slots, or less.
 #[derive(Debug)]
 pub(super) struct Packed {
     /// Without `__name__` and `le`.
