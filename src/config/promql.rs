@@ -165,27 +165,12 @@ fn rounded(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::sli::{Between, NewSeries};
+    use crate::engine::sli::{self, Between};
     use proptest::prelude::*;
 
     fn slo(budget_s: f64, between: Between, by: &[&str]) -> SloSpec {
-        SloSpec {
-            journey: "checkout".to_owned(),
-            layer: Some("edge".to_owned()),
-            tier: None,
-            owner: None,
-            runbook: None,
-            labels: Labels::new(),
-            selector: String::new(),
-            budget_s,
-            objective_ppm: 990_000,
-            period: Duration::from_days(30),
-            between,
-            new_series: NewSeries::Skip,
-            by: by.iter().map(ToString::to_string).collect(),
-            max_by: 10,
-            rules: Vec::new(),
-        }
+        let by = by.iter().map(ToString::to_string).collect();
+        SloSpec { layer: Some("edge".to_owned()), selector: String::new(), budget_s, between, by, ..sli::tests::slo() }
     }
 
     fn check(

@@ -211,22 +211,6 @@ mod tests {
     }
 
     fn slo() -> crate::engine::sli::SloSpec {
-        crate::engine::sli::SloSpec {
-            journey: "checkout".into(),
-            layer: None,
-            tier: None,
-            owner: None,
-            runbook: None,
-            labels: Default::default(),
-            selector: "m".into(),
-            budget_s: 0.1,
-            objective_ppm: 990_000,
-            period: Duration::ZERO,
-            between: Default::default(),
-            new_series: Default::default(),
-            by: vec![],
-            max_by: 1,
-            rules: vec![],
-        }
+        crate::engine::sli::SloSpec { period: Duration::ZERO, ..crate::engine::sli::tests::slo() }
     }
 }

@@ -208,11 +208,32 @@ pub fn quantile_s(q: f64, bounds: &[f64], counts: &[f64]) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use Between::{Interpolate, Lower, Refuse, Upper};
 
     const INF: f64 = f64::INFINITY;
+
+    /// One without rules, for tests that change what they look at.
+    pub(crate) fn slo() -> SloSpec {
+        SloSpec {
+            journey: "checkout".into(),
+            layer: None,
+            tier: None,
+            owner: None,
+            runbook: None,
+            labels: Labels::new(),
+            selector: "m".into(),
+            budget_s: 0.1,
+            objective_ppm: 990_000,
+            period: Duration::from_days(30),
+            between: Refuse,
+            new_series: NewSeries::Skip,
+            by: vec![],
+            max_by: 10,
+            rules: vec![],
+        }
+    }
 
     #[test]
     fn good_requests_by_policy() {

@@ -178,7 +178,7 @@ impl History {
             }
         }
         if let Some(lead) = &mut self.lead {
-            lead.note_settled(slot);
+            lead.settled_slot = slot;
         }
     }
 

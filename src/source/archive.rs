@@ -216,7 +216,7 @@ impl Archive {
                     continue;
                 }
                 let run = self.sample(stored, grid, &mut buffer)?;
-                columns.extend((!run.is_empty()).then_some(Column { bound: stored.bound, run }));
+                columns.push(Column { bound: stored.bound, run });
             }
             let broken = |error| Break { unix_ms: grid.from.unix_ms(), error };
             filling.add(labels, columns).map_err(broken)?;

@@ -169,8 +169,9 @@ impl Part {
 }
 
 impl Filling<'_> {
-    /// Series come sorted by labels; one without columns is none.
-    pub fn add(&mut self, labels: &Labels, columns: Vec<Column>) -> Result<(), SourceError> {
+    /// Series come sorted by labels. A column without counts is none, and neither is a series without columns.
+    pub fn add(&mut self, labels: &Labels, mut columns: Vec<Column>) -> Result<(), SourceError> {
+        columns.retain(|column| !column.run.is_empty());
         if columns.is_empty() {
             return Ok(());
         }

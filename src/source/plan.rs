@@ -256,8 +256,7 @@ pub(super) mod tests {
     use regex::Regex;
 
     use super::*;
-    use crate::engine::sli::{Between, NewSeries};
-    use crate::engine::time::Duration;
+    use crate::engine::sli;
 
     /// A selector from `(name, operator, value)`.
     pub(in crate::source) fn selector(metric: &str, matchers: &[(&str, MatchOp, &str)]) -> Selector {
@@ -276,23 +275,7 @@ pub(super) mod tests {
     }
 
     fn slo(selector: &Selector, budget_s: f64) -> SloSpec {
-        SloSpec {
-            journey: "checkout".into(),
-            layer: None,
-            tier: None,
-            owner: None,
-            runbook: None,
-            labels: Labels::new(),
-            selector: selector.to_string(),
-            budget_s,
-            objective_ppm: 990_000,
-            period: Duration::from_days(30),
-            between: Between::Refuse,
-            new_series: NewSeries::Skip,
-            by: vec![],
-            max_by: 10,
-            rules: vec![],
-        }
+        SloSpec { selector: selector.to_string(), budget_s, ..sli::tests::slo() }
     }
 
     fn anchored(pattern: &str) -> Regex {

@@ -355,7 +355,7 @@ mod tests {
 
     use super::*;
     use crate::engine::histogram::Labels;
-    use crate::engine::sli::{Between, NewSeries, SloSpec};
+    use crate::engine::sli::{self, SloSpec};
 
     const STEP: Duration = Duration::from_secs(30);
 
@@ -373,23 +373,7 @@ mod tests {
     }
 
     fn slo() -> Slo {
-        let spec = SloSpec {
-            journey: "checkout".into(),
-            layer: None,
-            tier: None,
-            owner: None,
-            runbook: None,
-            labels: Labels::new(),
-            selector: String::new(),
-            budget_s: 0.1,
-            objective_ppm: 990_000,
-            period: Duration::from_hours(24),
-            between: Between::Refuse,
-            new_series: NewSeries::Skip,
-            by: Vec::new(),
-            max_by: 10,
-            rules: Vec::new(),
-        };
+        let spec = SloSpec { period: Duration::from_hours(24), ..sli::tests::slo() };
         let mut slo = Slo::new(0, Labels::new(), &spec, STEP, Timestamp::from_unix_s(0));
         let bounds: Arc<[f64]> = [0.1, f64::INFINITY].into();
         slo.layout(&spec, &bounds, STEP, Duration::ZERO);

@@ -15,17 +15,11 @@ pub(super) struct Lead {
     /// The slot to come back to, while it runs ahead.
     shown_slot: Option<i64>,
     /// The newest slot that tiers have seen.
-    settled_slot: i64,
+    pub(super) settled_slot: i64,
     /// The newest slot that was pushed.
     furthest_slot: i64,
     /// Tier 0 has every row from here on, as far back as it reaches.
     whole_from: i64,
-}
-
-impl Lead {
-    pub(super) fn note_settled(&mut self, slot: i64) {
-        self.settled_slot = slot;
-    }
 }
 
 impl History {

@@ -131,7 +131,7 @@ impl Exported {
                 let mut sampler = Sampler::new(grid, Lookback::default());
                 samples.into_iter().for_each(|(unix_ms, value)| sampler.push(unix_ms, value));
                 let (bound, run) = (le.parse().unwrap_or(f64::NAN), sampler.finish());
-                columns.extend((!run.is_empty()).then_some(Column { bound, run }));
+                columns.push(Column { bound, run });
             }
             filling.add(&labels, columns)?;
         }

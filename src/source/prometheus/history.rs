@@ -187,14 +187,14 @@ impl Prometheus {
             _ => None,
         };
         let le = needed.map(|survey| survey.needed.clone()).unwrap_or_default();
-        let part = match self.buckets(index, grid, survey.as_ref(), &le, deadline).await? {
+        let part = match self.buckets(index, grid, grid, survey.as_ref(), &le, deadline).await? {
             Metric::Packed(packed) => return Ok(Metric::Packed(Packed { is_needed: needed.is_some(), ..packed })),
             Metric::Put(part) => part,
         };
         if needed.is_none_or(|survey| survey.is_met_by_all(&part)) {
             return Ok(Metric::Put(part));
         }
-        self.buckets(index, grid, survey.as_ref(), &NeededLe::new(), deadline).await
+        self.buckets(index, grid, grid, survey.as_ref(), &NeededLe::new(), deadline).await
     }
 
     async fn put_metric(
@@ -205,23 +205,18 @@ impl Prometheus {
         to: Timestamp,
         deadline: Deadline,
     ) -> Result<Part, SourceError> {
-        let part = self.put_chunks(index, packed, piece).await;
+        let mut part = self.put_chunks(index, packed, piece).await;
         let survey = packed.survey.as_ref().filter(|_| packed.is_needed);
-        if let (Ok(part), Some(survey)) = (&part, survey)
-            && !survey.is_met_by_all(part)
+        if let (Ok(found), Some(survey)) = (&part, survey)
+            && !survey.is_met_by_all(found)
         {
-            // The pieces that follow will need them, too.
-            let rest = grid(piece.from, to, piece.step)?;
-            let all = NeededLe::new();
-            match self.chunks(index, rest, packed.survey.as_ref(), &all, deadline).await {
-                Ok(Some(all)) => *packed = all,
-                Ok(None) => return self.by_query(index, piece, &all, None, deadline).await,
-                Err(refused) => return self.by_query(index, piece, &all, Some(refused), deadline).await,
+            // The pieces that follow will need all of them, too.
+            let (rest, all) = (grid(piece.from, to, piece.step)?, NeededLe::new());
+            match self.buckets(index, rest, piece, packed.survey.as_ref(), &all, deadline).await? {
+                Metric::Packed(all) => *packed = all,
+                Metric::Put(part) => return Ok(part),
             }
-            return match self.put_chunks(index, packed, piece).await {
-                Ok(part) => Ok(part),
-                Err(broken) => self.by_query(index, piece, &all, Some(broken), deadline).await,
-            };
+            part = self.put_chunks(index, packed, piece).await;
         }
         match part {
             Ok(part) => Ok(part),
@@ -236,11 +231,12 @@ impl Prometheus {
         tokio::task::spawn_blocking(put).await.unwrap_or_else(|_panicked| Err(SourceError::decoder()))
     }
 
-    /// The buckets with these `le`, or all of them.
+    /// The buckets with these `le`, or all of them: the chunks of `grid`, or else the slots of `piece`.
     async fn buckets(
         &self,
         index: usize,
         grid: Grid,
+        piece: Grid,
         survey: Option<&Arc<Survey>>,
         le: &NeededLe,
         deadline: Deadline,
@@ -250,7 +246,7 @@ impl Prometheus {
             Ok(None) => None,
             Err(error) => Some(error),
         };
-        self.by_query(index, grid, le, refused, deadline).await.map(Metric::Put)
+        self.by_query(index, piece, le, refused, deadline).await.map(Metric::Put)
     }
 
     /// The same without chunks; `refused` is why, if it failed.
@@ -454,7 +450,7 @@ fn put_chunks(
         for chunks::Packed { bound, chunks, .. } in buckets {
             let run = chunks::sample(chunks, grid, lookback, &mut samples);
             let run = run.map_err(|broken| SourceError::Truncated(broken.to_string()))?;
-            columns.extend((!run.is_empty()).then_some(Column { bound: *bound, run }));
+            columns.push(Column { bound: *bound, run });
         }
         filling.add(labels, columns)?;
     }

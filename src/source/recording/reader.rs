@@ -248,7 +248,7 @@ impl Reader {
                 let mut columns = Vec::new();
                 for bucket in buckets.iter().filter(is_wanted) {
                     let run = self.sample(&bucket.chunks, grid, &mut samples)?;
-                    columns.extend((!run.is_empty()).then_some(Column { bound: bucket.bound, run }));
+                    columns.push(Column { bound: bucket.bound, run });
                 }
                 filling.add(labels, columns)?;
             }
