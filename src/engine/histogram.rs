@@ -57,8 +57,7 @@ pub enum Flaw {
 impl Histogram {
     /// Sorts `(le in seconds, cumulative count)` pairs and checks them.
     ///
-    /// Counts that fall from one bound to the next (a scrape that raced with an observation) are raised to the bucket
-    /// below, as Prometheus' `histogram_quantile` does.
+    /// Counts that fall from one bound to the next are lowered by [`make_cumulative`].
     pub fn from_buckets(labels: Labels, mut buckets: Vec<(f64, f64)>) -> Result<Self, Flaw> {
         if buckets.iter().any(|(bound, _)| bound.is_nan()) {
             return Err(Flaw::NanBound);
@@ -72,8 +71,6 @@ impl Histogram {
         if buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
             return Err(Flaw::NoInfBucket);
         }
-        let mut counts = Vec::with_capacity(buckets.len());
-        let mut below = 0.0_f64;
         for (_, count) in &buckets {
             if count.is_nan() {
                 return Err(Flaw::NanCount);
@@ -81,11 +78,24 @@ impl Histogram {
             if *count < 0.0 || count.is_infinite() {
                 return Err(Flaw::ImpossibleCount(*count));
             }
-            below = below.max(*count);
-            counts.push(below);
         }
-        let bounds = buckets.into_iter().map(|(bound, _)| bound).collect();
-        Ok(Self { labels, bounds, counts })
+        let (bounds, mut counts): (Vec<f64>, Vec<f64>) = buckets.into_iter().unzip();
+        make_cumulative(&mut counts);
+        Ok(Self { labels, bounds: bounds.into(), counts })
+    }
+}
+
+/// Lowers each count to that of the bound above it. The total stands: it is the one bucket that every histogram has.
+///
+/// Counts fall from one bound to the next where a scrape raced with an observation, and where a process started anew
+/// without a bound that it had: for a lookback, the last count of that bound is still there. Raised to it, as Prometheus'
+/// `histogram_quantile` does, the total would hold thousands of slow requests that nobody made.
+#[inline]
+pub fn make_cumulative(counts: &mut [f64]) {
+    let mut above = f64::INFINITY;
+    for count in counts.iter_mut().rev() {
+        above = if *count > above { above } else { *count };
+        *count = above;
     }
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::engine::histogram::Flaw;
+use crate::engine::histogram::{Flaw, make_cumulative};
 
 use super::sampler::Run;
 use super::xor::STALE_BITS;
@@ -105,7 +105,7 @@ fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
             _ => {
                 for (slot, row) in there.chunks_exact_mut(width).enumerate() {
                     row.iter_mut().zip(&cells).for_each(|(cell, cells)| *cell = cells[slot]);
-                    raise(row);
+                    make_cumulative(row);
                 }
             }
         }
@@ -118,26 +118,24 @@ fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
             }
             continue;
         }
-        let mut below = 0.0;
         for (cell, cells) in row.iter_mut().zip(&cells) {
-            let count = cells[slot];
-            if !(0.0..f64::INFINITY).contains(&count) {
+            *cell = cells[slot];
+            if !(0.0..f64::INFINITY).contains(cell) {
                 return None;
             }
-            below = if count < below { below } else { count };
-            *cell = below;
         }
+        make_cumulative(row);
     }
     Some(Layout { bounds, counts })
 }
 
-/// Puts columns of the same length side by side, each count raised to that of the bound below.
+/// Puts columns of the same length side by side, each count no more than that of the bound above.
 fn interleave<const N: usize>(columns: [&[f64]; N], counts: &mut [f64]) {
     let rows = counts.as_chunks_mut::<N>().0;
     let columns = columns.map(|column| &column[..rows.len()]);
     for (slot, row) in rows.iter_mut().enumerate() {
         *row = columns.map(|column| column[slot]);
-        raise(row);
+        make_cumulative(row);
     }
 }
 
@@ -186,16 +184,6 @@ fn dense(
     Ok((bounds, cells))
 }
 
-/// A count below that of a lower bound is raised to it, as a poll does.
-#[inline]
-fn raise(row: &mut [f64]) {
-    let mut below = row[0];
-    for count in row {
-        below = if *count < below { below } else { *count };
-        *count = below;
-    }
-}
-
 /// What [`crate::engine::histogram::Histogram::from_buckets`] would object to in this row.
 fn flaw(bounds: &[f64], row: &[f64]) -> Option<Flaw> {
     let mut given = bounds.iter().zip(row).filter(|(_, count)| !count.is_nan());
@@ -224,7 +212,7 @@ impl Layout {
         let width = self.bounds.len();
         let row = &mut self.counts[slot * width..][..width];
         row.iter_mut().zip(counts).for_each(|(cell, count)| *cell = count);
-        raise(row);
+        make_cumulative(row);
     }
 }
 

@@ -21,7 +21,7 @@ const ROOM_FACTOR: usize = 2;
 pub enum Detail {
     /// Each SLO's budget (or, where that is no bound, the two bounds around it) and `+Inf`; all bounds where a
     /// series' bounds change within the slice. A scrape that raced with an observation may show a budget's count up to
-    /// that observation lower than a poll, which sees the bounds below it too.
+    /// that observation higher than a poll, which sees the bounds above it too.
     Counts,
     /// Every bound.
     Buckets,

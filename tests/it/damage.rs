@@ -70,7 +70,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-async fn recorded(config: &Config, from: &Path, to: &Path) {
+pub async fn recorded(config: &Config, from: &Path, to: &Path) {
     let reader = Reader::open(config, &Origin::Recording(from.to_owned())).unwrap().unwrap();
     let mut writer = Writer::new(fs::File::create(to).unwrap(), config, SLOT, SLOT + SPAN).unwrap();
     let first = SLOT - config.spec.longest_window();

@@ -12,11 +12,12 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 use slowburn::config::{self, Config, HttpClient};
 use slowburn::engine::time::Duration;
-use slowburn::replay::{Given, replay_from};
+use slowburn::replay::{Given, Recorder, replay_from};
 use slowburn::source::prometheus::Detail;
 use slowburn::source::reader::{Origin, Reader};
 use slowburn::source::recording::Writer;
 
+use crate::damage::recorded;
 use crate::real::Prometheus;
 use crate::source::SLOT;
 use crate::source_real::{DEADLINE, SPAN, openmetrics};
@@ -200,4 +201,41 @@ async fn what_is_cut_off_is_replayed_as_far_as_it_goes() {
     }
     let (code, _, err) = slowburn(&file, &["--tsdb", &path("no-such")]);
     assert_eq!(code, Some(2), "{err}");
+}
+
+/// A process starts anew, at the half, without a bound that it had; nothing says that this bound's series ended.
+fn restarted() -> String {
+    let mut text = String::new();
+    for (le, slow, lasts) in [("0.1", 1, SPAN), ("0.25", 0, SPAN.times(0.5)), ("+Inf", 0, SPAN)] {
+        for s in (0..lasts.ms() / 1000).step_by(30) {
+            let since = s % (SPAN.ms() / 2000);
+            let at = SLOT.unix_ms() / 1000 + s;
+            let count = since * (1000 - slow) / 10;
+            text += &format!("m_bucket{{layer=\"edge\",pod=\"a\",le=\"{le}\"}} {count} {at}\n");
+        }
+    }
+    text + "# EOF\n"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_that_vanishes_in_a_restart_is_no_burn() {
+    let config = config("http://127.0.0.1:9");
+    let folder = tempfile::tempdir().unwrap();
+    let [text, recording] = ["text", "recording"].map(|name| folder.path().join(name));
+    fs::write(&text, restarted()).unwrap();
+    recorded(&config, &text, &recording).await;
+    let mut found = Vec::new();
+    for (file, detail) in [(&text, Detail::Counts), (&text, Detail::Buckets), (&recording, Detail::Counts)] {
+        let reader = Reader::open(&config, &Origin::Recording(file.clone())).unwrap().unwrap();
+        let mut slices = reader.read(SLOT, SLOT + SPAN, config.spec.interval, detail, DEADLINE);
+        let mut recorder = Recorder::new(config.spec.clone(), SLOT, detail);
+        while let Some(slice) = slices.next().await {
+            recorder.take(&slice.unwrap());
+        }
+        let document = recorder.finish();
+        assert!(document.notifications.is_empty(), "{detail:?}: {:?}", document.notifications);
+        found.push(document.slos);
+    }
+    assert!(found[0].iter().any(|slo| slo.events > 10_000), "{found:?}");
+    assert!(found.iter().all(|slos| *slos == found[0]), "{found:?}");
 }
