@@ -9,15 +9,19 @@ use std::collections::BTreeSet;
 
 use prost::Message;
 use prost::bytes::{Buf, Bytes, BytesMut};
+use thiserror::Error;
 
 use crate::engine::histogram::Labels;
 
 use super::error::SourceError;
 use super::sampler::{Grid, Lookback, Run, Sampler};
+use super::series::Named;
 use super::xor::{self, Samples};
 
-/// The encoding of chunks that hold floats; the others hold native histograms.
+/// The encoding of chunks that hold floats.
 pub(super) const XOR: i32 = 1;
+/// Those of native histograms, of whole counts and of broken ones. Any other is of a server that is newer.
+const NATIVE: [i32; 2] = [2, 3];
 /// What a frame's length takes at most, in bytes.
 const MAX_LENGTH_BYTES: usize = 10;
 const CHECKSUM_BYTES: usize = 4;
@@ -110,7 +114,7 @@ impl Collector {
             }
             let Some((_, _, chunks)) = &mut self.open else { continue };
             for chunk in series.chunks {
-                if chunk.encoding != XOR {
+                if NATIVE.contains(&chunk.encoding) {
                     self.answer.native = true;
                     continue;
                 }
@@ -133,31 +137,76 @@ impl Collector {
         }
         let labels: Vec<(String, String)> = labels.into_iter().map(|label| (label.name, label.value)).collect();
         if self.seen.insert(labels.clone()) {
-            let mut labels: Labels = labels.into_iter().collect();
-            labels.remove("__name__");
-            let bound = labels.remove("le").and_then(|le| le.parse().ok()).unwrap_or(f64::NAN);
+            let Named { own: labels, le, .. } = Named::from(labels.into_iter().collect::<Labels>());
+            let bound = le.parse().unwrap_or(f64::NAN);
             self.answer.series.push(Packed { labels, bound, chunks });
         }
     }
 }
 
+/// Why chunks cannot be put into slots.
+#[derive(Debug, PartialEq, Error)]
+pub(super) enum Unusable {
+    #[error("{0}")]
+    Broken(xor::Broken),
+    #[error("there are chunks in encoding {0}, which are not read here")]
+    Encoding(i32),
+}
+
 /// Puts the chunks that reach into the slots, or to where these look back, into slots; `samples` is for those of one.
+/// Chunks may come in any order, and overlap.
 pub(super) fn sample<'a>(
     chunks: impl IntoIterator<Item = &'a Chunk>,
     grid: Grid,
     lookback: Lookback,
     samples: &mut Samples,
-) -> Result<Run, xor::Broken> {
+) -> Result<Run, Unusable> {
     let (from_ms, to_ms) = ((grid.from - lookback.length).unix_ms(), grid.last().unix_ms());
     let mut sampler = Sampler::new(grid, lookback);
-    for chunk in chunks {
-        if chunk.max_time_ms >= from_ms && chunk.min_time_ms <= to_ms {
-            samples.clear();
-            xor::decode(&chunk.data, samples)?;
-            sampler.push_all(samples);
-        }
+    let reaches = |chunk: &&Chunk| chunk.max_time_ms >= from_ms && chunk.min_time_ms <= to_ms;
+    let mut chunks: Vec<&Chunk> = chunks.into_iter().filter(reaches).collect();
+    // Nearly always they are.
+    if !chunks.is_sorted_by_key(|chunk| chunk.min_time_ms) {
+        chunks.sort_by_key(|chunk| chunk.min_time_ms);
     }
+    let spans = chunks.iter().map(|chunk| (chunk.min_time_ms, chunk.max_time_ms, *chunk));
+    merged(spans, samples, decode, |samples| sampler.push_all(samples))?;
     Ok(sampler.finish())
+}
+
+fn decode(chunk: &Chunk, samples: &mut Samples) -> Result<(), Unusable> {
+    if chunk.encoding != XOR {
+        return Err(Unusable::Encoding(chunk.encoding));
+    }
+    xor::decode(&chunk.data, samples).map_err(Unusable::Broken)
+}
+
+/// Decodes chunks, each with the first and the last millisecond it reaches, by their beginnings, and hands out their
+/// samples in the order of time: chunks that overlap hold samples that belong between one another.
+pub(super) fn merged<C, E>(
+    chunks: impl IntoIterator<Item = (i64, i64, C)>,
+    samples: &mut Samples,
+    mut decode: impl FnMut(C, &mut Samples) -> Result<(), E>,
+    mut each: impl FnMut(&mut Samples),
+) -> Result<(), E> {
+    let mut chunks = chunks.into_iter().peekable();
+    while let Some((_, mut end_ms, chunk)) = chunks.next() {
+        samples.clear();
+        decode(chunk, samples)?;
+        let mut overlap = false;
+        while let Some((_, to_ms, chunk)) = chunks.next_if(|(from_ms, ..)| *from_ms <= end_ms) {
+            (overlap, end_ms) = (true, end_ms.max(to_ms));
+            decode(chunk, samples)?;
+        }
+        if overlap {
+            let mut sorted: Vec<(i64, f64)> = samples.iter().collect();
+            sorted.sort_by_key(|(at, _)| *at);
+            sorted.dedup_by_key(|(at, _)| *at);
+            (samples.unix_ms, samples.values) = sorted.into_iter().unzip();
+        }
+        each(samples);
+    }
+    Ok(())
 }
 
 /// A stream of frames that comes in pieces.
@@ -341,13 +390,38 @@ pub(super) mod tests {
 
     #[test]
     fn native_histograms_are_noticed_and_left_out() {
-        for encoding in [0, 2, 3, 99] {
+        let answer = |encoding| {
             let mut message = series(0, &A, &[(0, 1.0)]);
             message.chunked_series[0].chunks[0].encoding = encoding;
             let mut collector = Collector::new(1_000);
             collector.take(message).unwrap();
-            let answer = collector.finish();
+            collector.finish()
+        };
+        for encoding in [2, 3] {
+            let answer = answer(encoding);
             assert!(answer.native && answer.series.is_empty());
+        }
+        // What nobody knows may be anything.
+        for encoding in [0, 4, 99] {
+            let answer = answer(encoding);
+            let run = sample(&answer.series[0].chunks, GRID, Lookback::default(), &mut Samples::default());
+            assert_eq!((answer.native, run.unwrap_err()), (false, Unusable::Encoding(encoding)));
+        }
+    }
+
+    #[test]
+    fn chunks_may_overlap_and_come_in_any_order() {
+        let chunk = |samples: &[(i64, f64)]| series(0, &A, samples).chunked_series.remove(0).chunks.remove(0);
+        let chunks = [
+            chunk(&[(0, 1.0), (120_000, 3.0)]),
+            chunk(&[(60_000, 2.0), (120_000, 3.0)]),
+            chunk(&[(180_000, 4.0), (240_000, 5.0)]),
+        ];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let chunks = order.map(|place| chunks[place].clone());
+            let run = sample(&chunks, GRID, Lookback::default(), &mut Samples::default()).unwrap();
+            let expected: Vec<(u32, f64)> = (0..5).map(|slot| (slot, f64::from(slot) + 1.0)).collect();
+            assert_eq!(run.points().collect::<Vec<_>>(), expected, "{order:?}");
         }
     }
 }

@@ -35,13 +35,11 @@ use super::error::{SourceError, quote};
 use super::gather::gather;
 pub use super::history::{Detail, History, HistorySeries};
 use super::plan::{MetricRequest, Plan};
-use super::series::{Bounded, PollBuilder};
+use super::series::{Bounded, MAX_SERIES, PollBuilder};
 
 pub use self::history::{MAX_SLOTS, slots_per_slice};
 pub use self::slices::Slices;
 
-/// More series than this of one metric are left out, and the answer counts as partial.
-const MAX_SERIES: usize = 50_000;
 /// Queries in flight at once; Prometheus runs 20 for everybody.
 const QUERIES_AT_ONCE: usize = 4;
 const ATTEMPTS: u32 = 3;

@@ -7,6 +7,8 @@ use crate::engine::histogram::{Histogram, Labels, Poll};
 use super::error::quote;
 use super::plan::MetricRequest;
 
+/// Series of one metric beyond this are left out, and what is known of it counts as partial.
+pub(super) const MAX_SERIES: usize = 50_000;
 /// How many warnings one answer may carry; the rest is counted.
 const MAX_WARNINGS: usize = 20;
 
@@ -63,6 +65,24 @@ impl<K: Ord, V: Default> Bounded<K, V> {
 
     pub fn into_series(self) -> BTreeMap<K, V> {
         self.series
+    }
+}
+
+/// A bucket's labels, told apart.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// The metric's, with `_bucket`; empty if there is none.
+    pub name: String,
+    /// The upper bound as it is written; empty if there is none.
+    pub le: String,
+    /// All others.
+    pub own: Labels,
+}
+
+impl From<Labels> for Named {
+    fn from(mut own: Labels) -> Self {
+        let mut take = |name: &str| own.remove(name).unwrap_or_default();
+        Self { name: take("__name__"), le: take("le"), own }
     }
 }
 

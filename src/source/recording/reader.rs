@@ -14,14 +14,14 @@ use prost::bytes::Bytes;
 use crate::config::Config;
 use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
-use crate::source::chunks::{self, Chunk, Label, XOR};
+use crate::source::chunks::{self, Chunk, Label};
 use crate::source::columns::Column;
 use crate::source::error::SourceError;
 use crate::source::history::{Detail, History, Part};
 use crate::source::needed::needed;
 use crate::source::plan::Plan;
 use crate::source::sampler::{Grid, Lookback, Run};
-use crate::source::series::{Bounded, Warnings};
+use crate::source::series::{Bounded, MAX_SERIES, Named, Warnings};
 use crate::source::xor::Samples;
 
 use super::{Header, MAGIC, Slice};
@@ -32,8 +32,6 @@ const MAX_FRAME_BYTES: usize = 16 << 20;
 const MAX_SLICES_BYTES: usize = 256 << 20;
 /// Slices are read together until they hold so many samples: what they become stays in a processor's cache.
 const SAMPLES_AT_ONCE: usize = 1 << 19;
-/// More series than this of one metric are left out, and the slices count as partial.
-const MAX_SERIES: usize = 50_000;
 
 /// As it is written, but its series are looked into later.
 #[derive(Clone, PartialEq, Message)]
@@ -264,20 +262,18 @@ impl Reader {
     fn sample(&self, chunks: &[Chunk], grid: Grid, samples: &mut Samples) -> Result<Run, SourceError> {
         // A sample is what was seen at its slot, and says nothing of any other.
         let lookback = Lookback { length: Duration::from_ms(self.header.interval_ms), closed: false };
-        let chunks = chunks.iter().filter(|chunk| chunk.encoding == XOR);
         chunks::sample(chunks, grid, lookback, samples).map_err(|broken| self.fault(&broken.to_string()))
     }
 
     /// The metric's name with `_bucket`, the labels without it and `le`, and the upper bound in seconds.
     fn labels(&self, labels: &[Bytes]) -> Result<(String, Labels, f64), SourceError> {
-        let mut own = Labels::new();
+        let mut all = Labels::new();
         for label in labels {
             let Label { name, value } = Label::decode(label.clone()).map_err(|error| self.fault(&error.to_string()))?;
-            own.insert(name, value);
+            all.insert(name, value);
         }
-        let name = own.remove("__name__").unwrap_or_default();
-        let bound = own.remove("le").and_then(|le| le.parse().ok()).unwrap_or(f64::NAN);
-        Ok((name, own, bound))
+        let Named { name, le, own } = Named::from(all);
+        Ok((name, own, le.parse().unwrap_or(f64::NAN)))
     }
 
     fn flawed(&self, slice: &Slice, grid: Grid) -> Vec<(usize, usize)> {
