@@ -112,7 +112,10 @@ impl<'a> Recorder<'a> {
         let slots = |to: Timestamp| (to.slot_number(interval) - first.slot_number(interval)) as u64;
         let mut slices = reader.until(stop).read(first, to, interval, Detail::Buckets, SLICE_DEADLINE);
         while let Some(slice) = slices.next().await {
-            let slice = slice.with_context(|| format!("reading history stopped at {}", self.next))?;
+            let slice = slice.with_context(|| match self.next > to {
+                true => "the history is not whole".to_owned(),
+                false => format!("reading history stopped at {}", self.next),
+            })?;
             self.writer.push(&slice).with_context(|| format!("cannot write '{}'", self.path.display()))?;
             self.next = slice.to() + interval;
             bar.show(Progress { at: self.next, done: slots(self.next), total: slots(to) + 1 });

@@ -48,6 +48,8 @@ pub enum ReplayError {
     Source(#[from] SourceError),
     #[error("reading history stopped at {at}: {error}")]
     Interrupted { at: Timestamp, error: SourceError },
+    #[error("the history is not whole: {0}")]
+    NotWhole(SourceError),
 }
 
 /// How far a replay has come.
@@ -153,6 +155,7 @@ pub(super) async fn each_slice(
             Ok(history) => history,
             // Nothing at all is no beginning.
             Err(error) if at == first => return Err(error.into()),
+            Err(error) if at > to => return Ok(Some(ReplayError::NotWhole(error))),
             Err(error) => return Ok(Some(ReplayError::Interrupted { at, error })),
         };
         take(&history);

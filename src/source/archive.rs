@@ -6,25 +6,24 @@ pub(super) mod text;
 
 pub(super) mod tsdb;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
 
+use super::chunks::merged;
 use super::columns::Column;
 use super::error::SourceError;
-use super::history::{Detail, History, Part};
+use super::history::{Detail, History, Part, TIMES_MS};
 use super::needed::needed;
 use super::plan::Plan;
 use super::sampler::{Grid, Lookback, Run, Sampler};
-use super::series::Warnings;
+use super::series::{Bounded, MAX_SERIES, Warnings};
 use super::xor::{self, Encoder, Samples};
 
 use self::tsdb::Segments;
 
-/// More series than this of one metric are left out, and the history counts as partial.
-const MAX_SERIES: usize = 50_000;
 /// What the counts of a slice may take in memory, in bytes: a processor's cache holds them until they are counted.
 const SLICE_BYTES: usize = 1 << 20;
 /// Slots of a slice, at least, in sixteen times as much: chunks at its edges are decoded for the next one once more.
@@ -36,6 +35,7 @@ const MAX_SLOTS: usize = 1 << 20;
 const MAX_CHUNK_BYTES: usize = 1 << 30;
 /// A chunk's samples: one more a sample of the slice's edge is read in vain.
 const CHUNK_SAMPLES: u16 = 480;
+const STRAYS: &str = "samples before 1970 or after 2200 are left out";
 /// A place with this bit is one in memory.
 const IN_MEMORY: u64 = 1 << 63;
 
@@ -87,7 +87,7 @@ struct Packer {
 /// Where reading ended too early.
 #[derive(Debug, Clone)]
 pub(super) struct Break {
-    /// What is at this time or later was not read; `i64::MAX` if that cannot be said.
+    /// What is at this time or later was not read.
     pub unix_ms: i64,
     pub error: SourceError,
 }
@@ -97,7 +97,7 @@ pub(super) struct Break {
 pub(super) struct Archive {
     plan: Arc<Plan>,
     /// By request of the plan, then labels.
-    series: Vec<BTreeMap<Labels, Vec<Stored>>>,
+    series: Vec<Bounded<Labels, Vec<Stored>>>,
     keeper: Keeper,
     /// Of the first and the last sample.
     pub span: Option<(Timestamp, Timestamp)>,
@@ -105,31 +105,33 @@ pub(super) struct Archive {
     pub warnings: Vec<String>,
     /// The earliest one.
     pub broken: Option<Break>,
+    /// The first reason why something is missing from all of the time.
+    pub missing: Option<SourceError>,
     /// SLOs whose selectors find native histograms.
     native: BTreeSet<usize>,
 }
 
 impl Archive {
     fn new(plan: Arc<Plan>) -> Self {
-        let series = plan.requests.iter().map(|_| BTreeMap::new()).collect();
+        let series = plan.requests.iter().map(|_| Bounded::new(MAX_SERIES)).collect();
         let (keeper, native) = (Keeper::default(), BTreeSet::new());
-        Self { plan, series, keeper, span: None, warnings: Vec::new(), broken: None, native }
+        Self { plan, series, keeper, span: None, warnings: Vec::new(), broken: None, missing: None, native }
     }
 
-    /// Adds a bucket that a request of the plan asks for; `false` if there are too many series. A bucket that is known
-    /// goes on.
-    fn add(&mut self, request: usize, labels: Labels, stored: Stored) -> bool {
-        let series = &mut self.series[request];
-        if series.len() >= MAX_SERIES && !series.contains_key(&labels) {
-            return false;
+    /// Adds a bucket that a request of the plan asks for. A bucket that is known goes on.
+    fn add(&mut self, request: usize, labels: Labels, mut stored: Stored) {
+        let chunks = stored.places.len();
+        stored.places.retain(|place| TIMES_MS.contains(&place.from_ms) && TIMES_MS.contains(&place.to_ms));
+        if stored.places.len() < chunks && self.warnings.iter().all(|warning| warning != STRAYS) {
+            self.warnings.push(STRAYS.to_owned());
         }
+        let Some(buckets) = self.series[request].entry(labels) else { return };
         for place in &stored.places {
             let (from, to) =
                 self.span.unwrap_or((Timestamp::from_unix_ms(i64::MAX), Timestamp::from_unix_ms(i64::MIN)));
             let [first, last] = [place.from_ms, place.to_ms].map(Timestamp::from_unix_ms);
             self.span = Some((from.min(first), to.max(last)));
         }
-        let buckets = series.entry(labels).or_default();
         match buckets.iter_mut().find(|known| known.le == stored.le) {
             Some(known) => {
                 known.places.extend(stored.places);
@@ -137,7 +139,6 @@ impl Archive {
             }
             None => buckets.push(stored),
         }
-        true
     }
 
     /// Nothing at `unix_ms` or later is known.
@@ -147,11 +148,21 @@ impl Archive {
         }
     }
 
+    /// Something is missing from all of the time.
+    fn misses(&mut self, error: SourceError) {
+        self.missing.get_or_insert(error);
+    }
+
+    /// Why not all of it was read.
+    pub fn fault(&self) -> Option<&SourceError> {
+        self.broken.as_ref().map(|broken| &broken.error).or(self.missing.as_ref())
+    }
+
     /// Refuses what holds native histograms, and no buckets, for an SLO.
     fn refuse_native(&self) -> Result<(), SourceError> {
         let mut only = self.native.clone();
         for (request, series) in self.plan.requests.iter().zip(&self.series) {
-            let found: BTreeSet<usize> = series.keys().flat_map(|labels| request.assign(labels)).collect();
+            let found: BTreeSet<usize> = series.series().keys().flat_map(|labels| request.assign(labels)).collect();
             only.retain(|slo| !found.contains(slo));
         }
         self.plan.only_native(only)
@@ -159,14 +170,15 @@ impl Archive {
 
     /// Call once all is added.
     fn sort(&mut self) {
-        for stored in self.series.iter_mut().flat_map(BTreeMap::values_mut).flatten() {
+        for stored in self.series.iter_mut().flat_map(Bounded::series_mut).flatten() {
             stored.places.sort_by_key(|place| (place.from_ms, place.to_ms));
         }
     }
 
     /// How many slots a slice should have.
     pub fn slots_per_slice(&self, detail: Detail) -> usize {
-        let buckets = |(request, series): (usize, &BTreeMap<Labels, Vec<Stored>>)| -> usize {
+        let buckets = |(request, series): (usize, &Bounded<Labels, Vec<Stored>>)| -> usize {
+            let series = series.series();
             match detail {
                 Detail::Buckets => series.values().map(Vec::len).sum(),
                 Detail::Counts => {
@@ -192,7 +204,7 @@ impl Archive {
         if detail == Detail::Counts {
             let part = self.buckets(request, grid, detail)?;
             let is_whole = |labels: &Labels, bounds: &[f64]| {
-                let stored = &self.series[request][labels];
+                let stored = &self.series[request].series()[labels];
                 self.wanted(request, labels, stored).iter().all(|bound| bounds.contains(bound))
             };
             if !part.changes && part.series.iter().all(|series| is_whole(&series.labels, &series.bounds)) {
@@ -205,10 +217,14 @@ impl Archive {
     fn buckets(&self, request: usize, grid: Grid, detail: Detail) -> Result<Part, Break> {
         let mut warnings = Warnings::default();
         self.warnings.iter().filter(|_| request == 0).for_each(|warning| warnings.push(warning));
-        let part = Part { warnings, ..Part::default() };
-        let mut filling = part.filling(&self.plan.requests[request], grid.slots, MAX_SLICE_BYTES);
+        let mut part = Part { warnings, ..Part::default() };
+        let metric = &self.plan.requests[request];
+        if self.series[request].overflowed {
+            part.overflow(metric, self.series[request].limit);
+        }
+        let mut filling = part.filling(metric, grid.slots, MAX_SLICE_BYTES);
         let mut buffer = Buffer::default();
-        for (labels, all) in &self.series[request] {
+        for (labels, all) in self.series[request].series() {
             let wanted = (detail == Detail::Counts).then(|| self.wanted(request, labels, all));
             let mut columns = Vec::new();
             for stored in all {
@@ -228,31 +244,21 @@ impl Archive {
         let lookback = Lookback::default();
         let (from_ms, to_ms) = ((grid.from - lookback.length).unix_ms(), grid.last().unix_ms());
         let mut sampler = Sampler::new(grid, lookback);
-        let deleted = |at: i64| stored.deleted.iter().any(|(from, to)| *from <= at && at <= *to);
         let Buffer { bytes, samples } = buffer;
-        let mut places =
-            stored.places.iter().filter(|place| place.to_ms >= from_ms && place.from_ms <= to_ms).peekable();
-        while let Some(place) = places.next() {
-            let decode = |place: &Place, bytes: &mut Vec<u8>, samples: &mut Samples| {
-                let broken = |error| Break { unix_ms: place.from_ms, error };
-                self.keeper.decode(place, bytes, samples).map_err(broken)
-            };
-            samples.clear();
-            decode(place, bytes, samples)?;
-            let mut end_ms = place.to_ms;
-            if stored.deleted.is_empty() && places.peek().is_none_or(|next| next.from_ms > end_ms) {
-                sampler.push_all(samples);
-                continue;
+        let places = stored.places.iter().filter(|place| place.to_ms >= from_ms && place.from_ms <= to_ms);
+        let places = places.map(|place| (place.from_ms, place.to_ms, place));
+        let decode = |place: &Place, samples: &mut Samples| {
+            let broken = |error| Break { unix_ms: place.from_ms, error };
+            self.keeper.decode(place, bytes, samples).map_err(broken)
+        };
+        merged(places, samples, decode, |samples| {
+            if !stored.deleted.is_empty() {
+                let is_deleted = |at: i64| stored.deleted.iter().any(|(from, to)| *from <= at && at <= *to);
+                let left = samples.iter().filter(|(at, _)| !is_deleted(*at));
+                (samples.unix_ms, samples.values) = left.unzip();
             }
-            // Blocks that overlap hold samples that belong between one another.
-            while let Some(next) = places.next_if(|next| next.from_ms <= end_ms) {
-                end_ms = end_ms.max(next.to_ms);
-                decode(next, bytes, samples)?;
-            }
-            let mut sorted: Vec<(i64, f64)> = samples.iter().filter(|(at, _)| !deleted(*at)).collect();
-            sorted.sort_by_key(|(at, _)| *at);
-            sorted.into_iter().for_each(|(at, value)| sampler.push(at, value));
-        }
+            sampler.push_all(samples);
+        })?;
         Ok(sampler.finish())
     }
 

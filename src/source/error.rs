@@ -57,6 +57,8 @@ pub enum SourceError {
     /// A file that is damaged, cut off, or something else than it should be. `place` is a line or a byte.
     #[error("{file} is broken at {place}: {why}")]
     File { file: String, place: String, why: String },
+    #[error("cannot read '{file}': {why}")]
+    Unreadable { file: String, why: String },
     #[error("every target failed: {0}")]
     AllTargets(String),
 }
@@ -99,7 +101,7 @@ impl SourceError {
             SourceError::Exposition(_) => "exposition",
             SourceError::TooManySeries { .. } => "too_many_series",
             SourceError::Native(_) => "native_histogram",
-            SourceError::File { .. } => "file",
+            SourceError::File { .. } | SourceError::Unreadable { .. } => "file",
             SourceError::AllTargets(_) => "all_targets",
         }
     }

@@ -16,6 +16,9 @@ use super::series::{Warnings, show};
 /// dense in memory.
 const ROOM_FACTOR: usize = 2;
 
+/// Samples of other times, in milliseconds, are mistakes: from 1970 to 2200.
+pub(super) const TIMES_MS: std::ops::Range<i64> = 0..7_258_118_400_000;
+
 /// How much of the histograms a slice brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {

@@ -92,6 +92,8 @@ enum ReadingKind {
         slots: usize,
         /// Nothing is read from here on; it is told once what was read before is handed over.
         broken: Option<Break>,
+        /// Told at the end.
+        missing: Option<SourceError>,
     },
     /// `None` once it is at its end or broken; the slice that was read ahead waits for the gap before it to be passed.
     Recording {
@@ -113,10 +115,10 @@ impl Reader {
         };
         if let Kind::Archive(archive) = &kind
             && archive.span.is_none()
-            && let Some(broken) = &archive.broken
+            && let Some(error) = archive.fault()
         {
             // Nothing stood before it.
-            return Err(broken.error.clone());
+            return Err(error.clone());
         }
         let remarks = Remarks::default();
         if let Kind::Archive(archive) = &kind {
@@ -139,6 +141,14 @@ impl Reader {
         }
     }
 
+    /// Why not all of a file was read, as far as that is known by now.
+    pub fn fault(&self) -> Option<&SourceError> {
+        match &self.kind {
+            Kind::Archive(archive) => archive.fault(),
+            Kind::Source(_) | Kind::Recording(_) => None,
+        }
+    }
+
     /// What should be known of it: some before it is read, all once it was.
     pub fn remarks(&self) -> Remarks {
         self.remarks.clone()
@@ -151,8 +161,8 @@ impl Reader {
             Kind::Source(prometheus) => ReadingKind::Source(Slices::new(prometheus, from, to, step, detail, deadline)),
             Kind::Archive(archive) => {
                 let slots = archive.slots_per_slice(detail);
-                let broken = archive.broken.clone();
-                ReadingKind::Archive { archive: Arc::from(archive), detail, slots, broken }
+                let (broken, missing) = (archive.broken.clone(), archive.missing.clone());
+                ReadingKind::Archive { archive: Arc::from(archive), detail, slots, broken, missing }
             }
             Kind::Recording(reader) => ReadingKind::Recording { reader: Some(reader), detail, waiting: None },
         };
@@ -194,13 +204,16 @@ impl Reading {
     }
 
     async fn next_of_archive(&mut self) -> Option<Result<History, SourceError>> {
-        let ReadingKind::Archive { archive, detail, slots, broken } = &mut self.kind else { return None };
+        let ReadingKind::Archive { archive, detail, slots, broken, missing } = &mut self.kind else { return None };
         loop {
             let last = broken.as_ref().map_or(self.to, |broken| self.to.min(before(broken.unix_ms, self.step)));
             if self.next > last {
                 // Once, and nothing after it.
                 self.next = self.next.max(self.to + self.step);
-                return broken.take().map(|broken| Err(broken.error));
+                // What is broken behind a range that ends before the data does is no concern of its.
+                let ends_before = archive.span.is_some_and(|(_, last)| self.to + self.step <= last);
+                let broken = broken.take().filter(|broken| !ends_before || broken.unix_ms <= self.to.unix_ms());
+                return broken.map(|broken| broken.error).or(missing.take()).map(Err);
             }
             let end = (self.next + Duration::from_ms(self.step.ms() * (*slots as i64 - 1))).min(last);
             let (archive, from, step, detail) = (Arc::clone(archive), self.next, self.step, *detail);
@@ -253,21 +266,49 @@ fn before(unix_ms: i64, step: Duration) -> Timestamp {
 }
 
 fn open_file(path: &Path, config: &Config, plan: Arc<Plan>) -> Result<Kind, SourceError> {
-    let unreadable = |error: std::io::Error| SourceError::File {
-        file: path.display().to_string(),
-        place: "its beginning".into(),
-        why: error.to_string(),
-    };
+    let because = |why: String| SourceError::Unreadable { file: path.display().to_string(), why };
+    let unreadable = |error: std::io::Error| because(error.to_string());
+    if path.is_dir() {
+        return Err(because("it is a directory; did you mean --tsdb?".to_owned()));
+    }
     let file = File::open(path).map_err(unreadable)?;
     let mut input = BufReader::with_capacity(BUFFER_BYTES, Box::new(file) as Box<dyn Read + Send>);
     if input.fill_buf().map_err(unreadable)?.starts_with(&GZIP) {
         let unpacked: Box<dyn Read + Send> = Box::new(MultiGzDecoder::new(input));
         input = BufReader::with_capacity(BUFFER_BYTES, unpacked);
     }
-    if !input.fill_buf().map_err(unreadable)?.starts_with(MAGIC) {
+    let broken = |error: std::io::Error| SourceError::File {
+        file: path.display().to_string(),
+        place: "its beginning".into(),
+        why: error.to_string(),
+    };
+    let begin = input.fill_buf().map_err(broken)?;
+    if let Some(why) = not_read(begin) {
+        return Err(because(why));
+    }
+    if !begin.starts_with(MAGIC) {
         return Ok(Kind::Archive(Box::new(text::read(path, input, plan)?)));
     }
     input.consume(MAGIC.len());
     let reader = recording::Reader::new(path, Box::new(input), config, plan)?;
     Ok(Kind::Recording(Box::new(reader)))
+}
+
+/// What a file that begins so is, if it is none that can be read.
+fn not_read(begin: &[u8]) -> Option<String> {
+    const PACKED: [(&[u8], &str); 4] = [
+        (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
+        (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz"),
+        (b"BZh", "bzip2"),
+        (b"PK\x03\x04", "zip"),
+    ];
+    if let Some((_, how)) = PACKED.iter().find(|(magic, _)| begin.starts_with(magic)) {
+        return Some(format!("it is packed with {how}, and only gzip is unpacked here; unpack it first"));
+    }
+    if begin.get(257..262) == Some(b"ustar") {
+        return Some("it is a tar archive; unpack it first".to_owned());
+    }
+    let known = MAGIC.strip_suffix(b"1\n").unwrap_or(MAGIC);
+    let is_newer = begin.starts_with(known) && !begin.starts_with(MAGIC) && begin.len() >= MAGIC.len();
+    is_newer.then(|| "a newer slowburn recorded it; read it with that one".to_owned())
 }

@@ -39,6 +39,7 @@ impl Warnings {
 
 /// Series by their labels, at most so many of them. Which ones stay does not depend on the order of arrival: those
 /// that sort first.
+#[derive(Debug)]
 pub(super) struct Bounded<K, V> {
     series: BTreeMap<K, V>,
     pub limit: usize,
@@ -61,6 +62,14 @@ impl<K: Ord, V: Default> Bounded<K, V> {
             self.series.pop_last();
         }
         Some(self.series.entry(key).or_default())
+    }
+
+    pub fn series(&self) -> &BTreeMap<K, V> {
+        &self.series
+    }
+
+    pub fn series_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.series.values_mut()
     }
 
     pub fn into_series(self) -> BTreeMap<K, V> {

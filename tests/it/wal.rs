@@ -138,9 +138,9 @@ async fn blocks_and_log_are_one_history() {
     assert_ne!(replayed(Origin::Tsdb(without_log)).await, expected);
 }
 
-fn slowburn(config: &Path, data: &Path) -> (Option<i32>, String, String) {
+fn slowburn(config: &Path, data: &Path, times: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_slowburn"));
-    command.args(["replay", "--format", "json", "--config"]).arg(config).arg("--tsdb").arg(data);
+    command.args(["replay", "--format", "json", "--config"]).arg(config).arg("--tsdb").arg(data).args(times);
     let run = command.output().unwrap();
     let [out, err] = [run.stdout, run.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     (run.status.code(), out, err)
@@ -157,7 +157,7 @@ async fn a_torn_end_is_normal_and_damage_before_it_is_told() {
     let copy = copied(&server.data(), &folder.path().join("copy"));
     let segment = copy.join("wal/00000000");
     let whole = fs::read(&segment).unwrap();
-    let (code, _, err) = slowburn(&file, &copy);
+    let (code, _, err) = slowburn(&file, &copy, &[]);
     assert_eq!((code, &*err), (Some(0), ""));
     let to = |out: &str| -> Timestamp {
         let document: serde_json::Value = serde_json::from_str(out).unwrap();
@@ -165,7 +165,7 @@ async fn a_torn_end_is_normal_and_damage_before_it_is_told() {
     };
     for cut in [whole.len() - 1, whole.len() - 9, whole.len() / 2, whole.len() / 3 + 5] {
         fs::write(&segment, &whole[..cut]).unwrap();
-        let (code, out, err) = slowburn(&file, &copy);
+        let (code, out, err) = slowburn(&file, &copy, &[]);
         assert_eq!((code, &*err), (Some(0), ""), "cut at {cut}");
         assert!(to(&out) <= SLOT + SPAN, "{out}");
     }
@@ -173,7 +173,7 @@ async fn a_torn_end_is_normal_and_damage_before_it_is_told() {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x20;
         fs::write(&segment, damaged).unwrap();
-        let (code, out, err) = slowburn(&file, &copy);
+        let (code, out, err) = slowburn(&file, &copy, &[]);
         assert_eq!(code, Some(2), "{err}");
         assert!(err.contains("wal/00000000") && err.contains(why), "{err}");
         assert!(to(&out) > SLOT, "{out}");
@@ -181,11 +181,14 @@ async fn a_torn_end_is_normal_and_damage_before_it_is_told() {
     // A segment in the middle is gone, or ends too early.
     fs::write(&segment, &whole).unwrap();
     fs::write(copy.join("wal/00000002"), &whole[..0]).unwrap();
-    let (code, out, err) = slowburn(&file, &copy);
+    let (code, out, err) = slowburn(&file, &copy, &[]);
     assert!(code == Some(2) && err.contains("the segment 00000001 before it is missing"), "{err}");
     assert!(to(&out) > SLOT, "{out}");
+    let hour = (SLOT + SPAN.times(0.5)).unix_s().to_string();
+    let (code, _, err) = slowburn(&file, &copy, &["--to", &hour]);
+    assert_eq!((code, &*err), (Some(0), ""), "what is missing is later");
     fs::rename(copy.join("wal/00000002"), copy.join("wal/00000001")).unwrap();
     fs::write(&segment, &whole[..whole.len() - 1]).unwrap();
-    let (code, _, err) = slowburn(&file, &copy);
+    let (code, _, err) = slowburn(&file, &copy, &[]);
     assert!(code == Some(2) && err.contains("ends inside a record"), "{err}");
 }

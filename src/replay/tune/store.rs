@@ -108,7 +108,8 @@ impl Store {
         while let Some(slice) = slices.next().await {
             let history = match slice {
                 Ok(history) => history,
-                Err(error) if at == first => return Err(error.into()),
+                // Of all of the time, or of none, something is missing.
+                Err(error) if at == first || at > to => return Err(error.into()),
                 Err(error) => return Err(StoreError::Interrupted { at: at - interval, error }),
             };
             at = history.to() + interval;

@@ -4,6 +4,7 @@
 //! Such text has one series after the other, so all of it is read before the first slot is known. What is kept are the
 //! buckets that the configuration asks for, as chunks of two or three bytes a sample.
 
+use std::borrow::Cow;
 use std::io::{BufRead, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,30 +12,29 @@ use std::sync::Arc;
 use crate::engine::histogram::Labels;
 use crate::source::error::SourceError;
 use crate::source::exposition::{Format, MAX_LINE_BYTES, Reader};
+use crate::source::history::TIMES_MS;
 use crate::source::plan::Plan;
+use crate::source::series::Named;
 use crate::source::xor::STALE_BITS;
 
-use super::{Archive, MAX_CHUNK_BYTES, MAX_SERIES, Packer, Stored};
+use super::{Archive, MAX_CHUNK_BYTES, Packer, Stored};
 
 /// Timestamps from here on are milliseconds: as seconds they would be in the year 5138.
 const MILLISECONDS_FROM: f64 = 1e11;
 const SUFFIX: &str = "_bucket";
 
-/// Reads all of `input`. A text that breaks off yields what stood before; [`Archive::broken`] says where. One that holds
+/// Reads all of `input`. A text that breaks off yields what stood before; [`Archive::missing`] says where. One that holds
 /// native histograms instead of buckets is an error.
 pub(in crate::source) fn read(path: &Path, input: impl BufRead, plan: Arc<Plan>) -> Result<Archive, SourceError> {
-    let mut reading =
-        Reading { archive: Archive::new(plan), prefix: String::new(), open: None, in_seconds: false, left_out: false };
+    let mut reading = Reading { archive: Archive::new(plan), prefix: String::new(), open: None, in_seconds: false };
     let read = reading.all(input);
     reading.close();
-    let Reading { mut archive, left_out, .. } = reading;
+    let mut archive = reading.archive;
     if let Err((line, why)) = read {
         let (file, place) = (path.display().to_string(), format!("line {line}"));
         // The series before it are whole, whatever time it is about.
-        archive.breaks(i64::MAX, SourceError::File { file, place, why });
-    }
-    if left_out {
-        archive.warnings.push(format!("more than {MAX_SERIES} series of a metric; those beyond are left out"));
+        let why = format!("{why}; what follows is missing from all of the time");
+        archive.misses(SourceError::File { file, place, why });
     }
     archive.sort();
     archive.refuse_native()?;
@@ -43,13 +43,12 @@ pub(in crate::source) fn read(path: &Path, input: impl BufRead, plan: Arc<Plan>)
 
 struct Reading {
     archive: Archive,
-    /// The name and labels of the line before, with the blank behind them.
+    /// The name and labels of the line before, with the blank behind them; empty if nobody asks for the metric.
     prefix: String,
     /// Its series, if the plan asks for it.
     open: Option<Open>,
     /// Some timestamp was: then it is OpenMetrics, which says where it ends.
     in_seconds: bool,
-    left_out: bool,
 }
 
 struct Open {
@@ -70,7 +69,7 @@ impl Reading {
             limited.map_err(|error| (number, error.to_string()))?;
             let text = std::str::from_utf8(&line).map_err(|_| (number, "it is not UTF-8".to_owned()))?;
             match text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)) {
-                Some("# EOF") => return Ok(()),
+                Some("# EOF") => return rest_is_blank(input).map_err(|why| (number + 1, why)),
                 Some(text) => self.line(text).map_err(|why| (number, why))?,
                 None if text == "# EOF" => return Ok(()),
                 None if text.is_empty() && self.in_seconds => {
@@ -92,46 +91,58 @@ impl Reading {
         }
         if self.prefix.is_empty() || !text.starts_with(&*self.prefix) {
             self.close();
+            self.prefix.clear();
+            if !self.is_asked_for(name(text)) {
+                // Whatever else stands in it.
+                self.see_unit(text);
+                return Ok(());
+            }
             let end = series_end(text).ok_or("expected a series, a value and a timestamp")?;
             self.prefix = text[..end].to_owned();
+            // That of a native histogram is `{count:5, sum:1.5, (0.5,1]:5}`.
             self.open = self.series(end, text[end..].starts_with('{'))?;
         }
-        if text[self.prefix.len()..].starts_with('{') {
-            // A native histogram: `{count:5, sum:1.5, (0.5,1]:5}`.
+        if self.open.is_none() {
+            self.see_unit(text);
             return Ok(());
         }
-        let mut words = text[self.prefix.len()..].split_ascii_whitespace();
-        let (value, at) = (words.next().and_then(number), words.next().and_then(number));
+        let (value, at) = value_and_time(&text[self.prefix.len()..]);
         let value = value.ok_or("expected a number after the series")?;
         let at = at.filter(|at| at.is_finite()).ok_or("expected a timestamp after the value")?;
-        let unix_ms = if at.abs() < MILLISECONDS_FROM {
-            self.in_seconds = true;
-            (at * 1000.0).round() as i64
-        } else {
-            at as i64
-        };
-        self.sample(unix_ms, value)
+        self.in_seconds |= at.abs() < MILLISECONDS_FROM;
+        self.sample(at, value)
+    }
+
+    fn is_asked_for(&self, name: &str) -> bool {
+        let plan = &self.archive.plan;
+        name.strip_suffix(SUFFIX).is_some_and(|metric| plan.position(metric).is_some()) || plan.position(name).is_some()
+    }
+
+    /// Looks at the timestamp of a line that nobody asks for, if it has one.
+    fn see_unit(&mut self, text: &str) {
+        if !self.in_seconds
+            && let Some(end) = series_end(text)
+        {
+            self.in_seconds = value_and_time(&text[end..]).1.is_some_and(|at| at.abs() < MILLISECONDS_FROM);
+        }
     }
 
     /// What the prefix, which ends before `end`, names; `None` if nobody asks for it.
     fn series(&mut self, end: usize, is_native: bool) -> Result<Option<Open>, String> {
-        let mut series = self.prefix[..end].trim_end().to_owned();
+        let series = without_go_escapes(self.prefix[..end].trim_end());
         // The older dump has the name among the labels.
-        if let Some(rest) = series.strip_prefix("{__name__=\"")
-            && let Some((name, labels)) = rest.split_once('"')
-        {
-            series = format!("{name}{{{}", labels.trim_start_matches([',', ' ']));
-        }
-        let line = format!("{series} 0\n");
+        let is_dump = series.starts_with('{') && !series.starts_with("{\"");
+        let line = format!("{}{series} 0\n", if is_dump { "_" } else { "" });
         let sample = Reader::new(&line, Format::Prometheus).next();
         let sample = sample
             .ok_or("expected a series")?
             .map_err(|error| format!("column {}: expected {}, found {}", error.column, error.expected, error.found))?;
-        let metric = if is_native { Some(&*sample.name) } else { sample.name.strip_suffix(SUFFIX) };
-        let Some(request) = metric.and_then(|metric| self.archive.plan.position(metric)) else { return Ok(None) };
-        let mut labels: Labels =
+        let labels: Labels =
             sample.labels.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-        let le = labels.remove("le").unwrap_or_default();
+        let Named { name, le, own: labels } = Named::from(labels);
+        let name = if is_dump { &*name } else { &*sample.name };
+        let metric = if is_native { Some(name) } else { name.strip_suffix(SUFFIX) };
+        let Some(request) = metric.and_then(|metric| self.archive.plan.position(metric)) else { return Ok(None) };
         let slos = self.archive.plan.requests[request].assign(&labels);
         if is_native {
             self.archive.native.extend(slos);
@@ -140,8 +151,9 @@ impl Reading {
         Ok((!slos.is_empty()).then(|| Open { request, labels, le, packer: Packer::default() }))
     }
 
-    fn sample(&mut self, unix_ms: i64, value: f64) -> Result<(), String> {
+    fn sample(&mut self, at: f64, value: f64) -> Result<(), String> {
         let Some(open) = &mut self.open else { return Ok(()) };
+        let unix_ms = unix_ms(at)?;
         // No count is NaN: it is how a stale marker is written.
         let value = if value.is_nan() { f64::from_bits(STALE_BITS) } else { value };
         let keeper = &mut self.archive.keeper;
@@ -158,7 +170,7 @@ impl Reading {
         let Some(Open { request, labels, le, packer }) = self.open.take() else { return };
         let places = packer.finish(&mut self.archive.keeper);
         if !places.is_empty() {
-            self.left_out |= !self.archive.add(request, labels, Stored::new(le, places, Vec::new()));
+            self.archive.add(request, labels, Stored::new(le, places, Vec::new()));
         }
     }
 }
@@ -173,15 +185,97 @@ fn series_end(text: &str) -> Option<usize> {
             b'"' => quoted = !quoted,
             b'{' if !quoted => braced = true,
             b'}' if !quoted => braced = false,
-            b' ' if !quoted && !braced => return Some(at + 1),
+            b' ' | b'\t' if !quoted && !braced => return Some(at + 1),
             _ => {}
         }
     }
     None
 }
 
-fn number(word: &str) -> Option<f64> {
-    word.parse().ok()
+/// A line's metric, wherever its name stands.
+fn name(text: &str) -> &str {
+    let end_of_plain = |text: &str| text.find(['{', ' ', '\t']).unwrap_or(text.len());
+    let Some(labels) = text.strip_prefix('{') else { return &text[..end_of_plain(text)] };
+    let quoted = match labels.strip_prefix('"') {
+        Some(quoted) => quoted,
+        None => labels.split_once("__name__=\"").map_or("", |(_, quoted)| quoted),
+    };
+    quoted.split('"').next().unwrap_or_default()
+}
+
+/// What stands behind a line's labels.
+fn value_and_time(text: &str) -> (Option<f64>, Option<f64>) {
+    let mut words = text.split_ascii_whitespace().map(|word| word.parse().ok());
+    (words.next().flatten(), words.next().flatten())
+}
+
+/// Of a timestamp in seconds or milliseconds.
+fn unix_ms(at: f64) -> Result<i64, String> {
+    let unix_ms = if at.abs() < MILLISECONDS_FROM { (at * 1000.0).round() } else { at } as i64;
+    if TIMES_MS.contains(&unix_ms) {
+        return Ok(unix_ms);
+    }
+    let unit = match at {
+        1e14..1e17 => "; it seems to be in microseconds, and seconds or milliseconds are read",
+        1e17..1e20 => "; it seems to be in nanoseconds, and seconds or milliseconds are read",
+        _ => "",
+    };
+    Err(format!("the timestamp {at} is not between 1970 and 2200{unit}"))
+}
+
+/// promtool writes labels as Go does: what an exposition has no escape for stands for itself then.
+fn without_go_escapes(series: &str) -> Cow<'_, str> {
+    let Some(first) = series.find('\\') else { return Cow::Borrowed(series) };
+    let (mut plain, mut rest) = (series[..first].to_owned(), &series[first..]);
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let escape = &rest[at..];
+        let (c, length) = go_escape(escape.as_bytes());
+        let length = length.min(escape.len());
+        match c {
+            Some(c) if !['"', '\\', '\n'].contains(&c) => plain.push(c),
+            _ => plain.push_str(escape.get(..length).unwrap_or(escape)),
+        }
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    Cow::Owned(plain + rest)
+}
+
+/// What an escape stands for, unless an exposition has it too, and its length in bytes. Source: Go's `strconv.Quote`.
+fn go_escape(escape: &[u8]) -> (Option<char>, usize) {
+    let coded = |digits: usize| {
+        let digits = escape.get(2..2 + digits).and_then(|digits| std::str::from_utf8(digits).ok());
+        digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).and_then(char::from_u32)
+    };
+    match escape.get(1) {
+        Some(b'a') => (Some('\x07'), 2),
+        Some(b'b') => (Some('\x08'), 2),
+        Some(b'f') => (Some('\x0c'), 2),
+        Some(b'r') => (Some('\r'), 2),
+        Some(b't') => (Some('\t'), 2),
+        Some(b'v') => (Some('\x0b'), 2),
+        Some(b'x') => (coded(2), 4),
+        Some(b'u') => (coded(4), 6),
+        Some(b'U') => (coded(8), 10),
+        _ => (None, 2),
+    }
+}
+
+/// Nothing that matters may follow the mark of the end.
+fn rest_is_blank(mut input: impl BufRead) -> Result<(), String> {
+    loop {
+        let rest = input.fill_buf().map_err(|error| error.to_string())?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        if !rest.trim_ascii().is_empty() {
+            let why =
+                "more text follows \"# EOF\": keep one text in a file, and each series' samples side by side in it";
+            return Err(why.to_owned());
+        }
+        let read = rest.len();
+        input.consume(read);
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +285,7 @@ mod tests {
     use crate::engine::time::{Duration, Timestamp};
     use crate::source::history::{Detail, History};
     use crate::source::plan::tests::{plan, selector};
+    use crate::source::series::MAX_SERIES;
 
     /// Ten minutes of two buckets, every 30 s; the second half of one label's values is gone.
     fn text(line: impl Fn(&str, &str, i64, &str) -> String) -> String {
@@ -225,7 +320,7 @@ mod tests {
     #[test]
     fn every_way_to_write_it_says_the_same() {
         let first = archive(&(openmetrics() + "# EOF\n"));
-        assert!(first.broken.is_none());
+        assert!(first.missing.is_none());
         let expected = history(&first);
         assert_eq!((expected.series.len(), &expected.series[0].bounds[..]), (2, &[0.1, f64::INFINITY][..]));
         assert_eq!(&expected.series[0].counts[38..], [570.0, 1140.0, 600.0, 1200.0]);
@@ -240,15 +335,45 @@ mod tests {
             )
         });
         let other = archive(&dump);
-        assert!(other.broken.is_none());
+        assert!(other.missing.is_none());
         let from = Timestamp::from_unix_s(1_000_000_000);
         let found = other.history(from, from + Duration::from_secs(600), Duration::from_secs(30), Detail::Buckets);
         let bits = |history: &History| -> Vec<Vec<u64>> {
             history.series.iter().map(|series| series.counts.iter().map(|count| count.to_bits()).collect()).collect()
         };
         assert_eq!(bits(&found.unwrap()), bits(&expected));
-        let with_others = format!("# HELP m x\nother 1 5\n{}go_gc{{a=\"b\"}} 1 5\n# EOF\n", openmetrics());
-        assert_eq!(bits(&history(&archive(&with_others))), bits(&expected));
+        // Whatever stands in lines that nobody asks for; and blanks are blanks.
+        let others =
+            "# HELP m x\nother 1 5\nup 1\ngo_gc{a=\"\\x01\"} 1 5\n{__name__=\"go\", a=\"\\t\"} 1 5\nm_bucketful 1\n";
+        for others in
+            [format!("{others}{}{others}# EOF\n\n \n", openmetrics()), openmetrics().replace("} ", "}\t") + "# EOF"]
+        {
+            let read = archive(&others);
+            assert_eq!((bits(&history(&read)), read.missing), (bits(&expected), None));
+        }
+    }
+
+    #[test]
+    fn labels_that_go_escapes_are_read_wherever_the_name_stands() {
+        let written = r#"DC="x\\ny", __name__="m_bucket", layer="edge", le="+Inf", pod="a\t\x01\u00ad\"""#;
+        for line in
+            [format!("{{{written}}}"), format!("m_bucket{{{}}}", written.replace("__name__=\"m_bucket\", ", ""))]
+        {
+            let read = archive(&format!("{line} 1 1772366400\n# EOF\n"));
+            assert_eq!(read.missing, None);
+            let labels: Vec<&Labels> = read.series[0].series().keys().collect();
+            assert_eq!((&*labels[0]["pod"], &*labels[0]["DC"]), ("a\t\u{1}\u{ad}\"", "x\\ny"));
+        }
+    }
+
+    #[test]
+    fn too_many_series_make_it_partial() {
+        let line = |pod: usize| format!("m_bucket{{layer=\"edge\",pod=\"{pod:05}\",le=\"+Inf\"}} 1 0\n");
+        let text: String = (0..=MAX_SERIES).rev().map(line).collect();
+        let history = history(&archive(&(text + "# EOF\n")));
+        assert!(history.partial && history.warnings[0].contains("more than 50000 series"), "{:?}", history.warnings);
+        // Which ones stay does not depend on their order.
+        assert_eq!((history.series.len(), &*history.series[0].labels["pod"]), (MAX_SERIES, "00000"));
     }
 
     #[test]
@@ -268,8 +393,7 @@ mod tests {
         let whole = openmetrics() + "# EOF\n";
         let check = |text: &str, place: &str, why: &str| {
             let archive = archive(text);
-            let error = archive.broken.as_ref().map(|broken| &broken.error);
-            let Some(SourceError::File { file, place: at, why: said }) = error else { panic!("{text}") };
+            let Some(SourceError::File { file, place: at, why: said }) = &archive.missing else { panic!("{text}") };
             assert_eq!((file.as_str(), at.as_str()), ("t.om", place), "{said}");
             assert!(said.contains(why), "{said}");
             archive
@@ -284,6 +408,14 @@ mod tests {
         check(&(openmetrics() + "m_bucket\n"), &format!("line {lines}"), "a series");
         let back = "m_bucket{layer=\"edge\",le=\"1\"} 1 20\nm_bucket{layer=\"edge\",le=\"1\"} 1 10\n";
         check(back, "line 2", "not later");
+        check(&(whole.clone() + &whole), &format!("line {}", lines + 1), "more text follows \"# EOF\"");
+        for (at, why) in
+            [("1772366400000000", "microseconds"), ("1772366400000000000", "nano"), ("1e300", "1970"), ("-1", "1970")]
+        {
+            let stray = format!("m_bucket{{layer=\"edge\",le=\"1\"}} 1 {at}\n# EOF\n");
+            let read = check(&stray, "line 1", why);
+            assert!(read.span.is_none());
+        }
         check(&"x".repeat(70_000), "line 1", "bytes in a line");
     }
 }

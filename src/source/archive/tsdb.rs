@@ -13,6 +13,7 @@ mod wal;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,10 +23,11 @@ use serde::Deserialize;
 use crate::engine::histogram::Labels;
 use crate::source::error::SourceError;
 use crate::source::plan::{MetricRequest, Plan};
+use crate::source::series::Named;
 
 use self::index::{Cursor, Index};
 use self::wal::Log;
-use super::{Archive, IN_MEMORY, MAX_SERIES, Place, Stored};
+use super::{Archive, Place, Stored};
 
 const CHUNKS_MAGIC: u32 = 0x85bd_40dd;
 const TOMBSTONES_MAGIC: u32 = 0x0130_ba30;
@@ -76,8 +78,12 @@ struct Parent {
 
 /// Finds all that `plan` asks for in `folder`.
 pub(in crate::source) fn open(folder: &Path, plan: Arc<Plan>) -> Result<Archive, SourceError> {
+    if folder.is_file() {
+        let why = "it is a file, and a Prometheus directory is expected; did you mean --recording?";
+        return Err(SourceError::Unreadable { file: folder.display().to_string(), why: why.to_owned() });
+    }
     // Before the blocks: what a running server moves into one meanwhile is seen twice, which does no harm.
-    let (log, late) = (Log::open(&folder.join("wal"))?, Log::open(&folder.join("wbl"))?);
+    let (log, late) = (Log::open(&folder.join("wal"))?, Log::open_late(&folder.join("wbl"))?);
     let mut attempt = 1;
     let (mut archive, oldest_ms) = loop {
         match read_blocks(folder, &plan, log.is_empty())? {
@@ -96,17 +102,19 @@ pub(in crate::source) fn open(folder: &Path, plan: Arc<Plan>) -> Result<Archive,
 
 /// What is in the blocks, and where that which is not begins; `None` if a block vanished meanwhile.
 fn read_blocks(folder: &Path, plan: &Arc<Plan>, needed: bool) -> Result<Option<(Archive, i64)>, SourceError> {
-    let mut blocks = blocks(folder)?;
-    if blocks.is_empty() && needed {
-        let why = "there is neither a block nor a write-ahead log in it; is it a Prometheus data directory?";
-        return Err(fault(folder, "its beginning", why));
+    let Listed { mut blocks, without_meta } = blocks(folder)?;
+    if without_meta.iter().any(|(path, _)| !path.exists()) {
+        return Ok(None);
+    }
+    if blocks.is_empty() && without_meta.is_empty() && needed {
+        return Err(SourceError::Unreadable { file: folder.display().to_string(), why: what_else(folder).to_owned() });
     }
     // What was compacted into another block may not be gone yet.
     let parents: BTreeSet<String> =
         blocks.iter().flat_map(|(_, meta)| &meta.compaction.parents).map(|parent| parent.ulid.clone()).collect();
     blocks.retain(|(_, meta)| !parents.contains(&meta.ulid));
-    let mut reading =
-        Reading { archive: Archive::new(Arc::clone(plan)), segments: Segments::default(), left_out: false };
+    let mut reading = Reading { archive: Archive::new(Arc::clone(plan)), segments: Segments::default() };
+    without_meta.into_iter().for_each(|(_, error)| reading.archive.misses(error));
     for (path, meta) in &blocks {
         match reading.block(path) {
             Ok(()) => {}
@@ -114,10 +122,7 @@ fn read_blocks(folder: &Path, plan: &Arc<Plan>, needed: bool) -> Result<Option<(
             Err(error) => reading.archive.breaks(meta.min_time, error),
         }
     }
-    let Reading { mut archive, segments, left_out } = reading;
-    if left_out {
-        archive.warnings.push(format!("more than {MAX_SERIES} series of a metric; those beyond are left out"));
-    }
+    let Reading { mut archive, segments } = reading;
     archive.keeper.files = segments;
     let in_order =
         blocks.iter().filter(|(_, meta)| !meta.compaction.hints.iter().any(|hint| NOT_IN_ORDER.contains(&&**hint)));
@@ -125,26 +130,59 @@ fn read_blocks(folder: &Path, plan: &Arc<Plan>, needed: bool) -> Result<Option<(
     Ok(Some((archive, oldest_ms)))
 }
 
-/// The blocks, by name, which is by time of making.
-fn blocks(folder: &Path) -> Result<Vec<(PathBuf, Meta)>, SourceError> {
-    let entries = fs::read_dir(folder).map_err(|error| fault(folder, "its beginning", &error.to_string()))?;
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+/// What there is of blocks.
+struct Listed {
+    /// By name, which is by time of making.
+    blocks: Vec<(PathBuf, Meta)>,
+    /// Those of which nobody knows what they hold, and why.
+    without_meta: Vec<(PathBuf, SourceError)>,
+}
+
+/// Whatever is not called like a block is none: the server leaves some folders behind that it did not finish.
+fn blocks(folder: &Path) -> Result<Listed, SourceError> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(|error| unreadable(folder, &error))?;
+    let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).filter(|path| is_block(path)).collect();
     paths.sort();
-    let mut blocks = Vec::new();
+    let mut listed = Listed { blocks: Vec::new(), without_meta: Vec::new() };
     for path in paths {
         let file = path.join("meta.json");
-        let Ok(text) = fs::read(&file) else { continue };
-        let meta = serde_json::from_slice(&text)
-            .map_err(|error| fault(&file, &format!("line {}", error.line()), &error.to_string()))?;
-        blocks.push((path, meta));
+        let left_out = |why: String| {
+            let why = format!("{why}; what this block holds is missing");
+            fault(&file, "its beginning", &why)
+        };
+        match fs::read(&file) {
+            Ok(text) => match serde_json::from_slice(&text) {
+                Ok(meta) => listed.blocks.push((path, meta)),
+                Err(error) => listed.without_meta.push((path, left_out(error.to_string()))),
+            },
+            Err(error) => listed.without_meta.push((path, left_out(error.to_string()))),
+        }
     }
-    Ok(blocks)
+    Ok(listed)
+}
+
+/// Whether a folder is called as only blocks are: by a ULID.
+fn is_block(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_digit = |c: u8| c.is_ascii_alphanumeric() && !b"ILOU".contains(&c.to_ascii_uppercase());
+    name.len() == 26 && name.bytes().all(is_digit) && path.is_dir()
+}
+
+/// What a folder without blocks may be.
+fn what_else(folder: &Path) -> &'static str {
+    if folder.join("meta.json").exists() {
+        return "it is a single block; give the directory that it lies in";
+    }
+    if wal::numbered(folder, "").is_ok_and(|segments| !segments.is_empty()) {
+        return "it is a write-ahead log; give the directory that it lies in";
+    }
+    "there is neither a block nor a write-ahead log in it; is it a Prometheus data directory?"
 }
 
 struct Reading {
     archive: Archive,
     segments: Segments,
-    left_out: bool,
 }
 
 impl Reading {
@@ -158,21 +196,19 @@ impl Reading {
             self.find_native(&index, metric, first_segment)?;
             for id in index.series_of(&format!("{}_bucket", metric.metric))? {
                 let (labels, chunks) = index.series(id)?;
-                let mut labels: Labels = labels.into_iter().collect();
-                labels.remove("__name__");
-                let le = labels.remove("le").unwrap_or_default();
+                let Named { own: labels, le, .. } = Named::from(labels.into_iter().collect::<Labels>());
                 if metric.assign(&labels).is_empty() {
                     continue;
                 }
                 let place = |(from_ms, to_ms, at): (i64, i64, u64)| {
-                    let at = at.checked_add(first_segment << OFFSET_BITS).filter(|at| *at < IN_MEMORY)?;
-                    Some(Place { from_ms, to_ms, at })
+                    let at = self.segments.of_block(path, at, first_segment)?;
+                    Ok(Place { from_ms, to_ms, at })
                 };
-                let places: Option<Vec<Place>> = chunks.into_iter().map(place).collect();
-                let places = places.ok_or_else(|| fault(path, "its index", "a chunk is in no file"))?;
+                let places: Result<Vec<Place>, SourceError> = chunks.into_iter().map(place).collect();
+                let places = places?;
                 let of_series = deleted.iter().filter(|(series, ..)| *series == u64::from(id));
                 let deleted = of_series.map(|(_, from_ms, to_ms)| (*from_ms, *to_ms)).collect();
-                self.left_out |= !self.archive.add(request, labels, Stored::new(le, places, deleted));
+                self.archive.add(request, labels, Stored::new(le, places, deleted));
             }
         }
         Ok(())
@@ -182,12 +218,11 @@ impl Reading {
     fn find_native(&mut self, index: &Index, metric: &MetricRequest, first_segment: u64) -> Result<(), SourceError> {
         for id in index.series_of(&metric.metric)? {
             let (labels, chunks) = index.series(id)?;
-            let mut labels: Labels = labels.into_iter().collect();
-            labels.remove("__name__");
-            let slos = metric.assign(&labels);
+            let slos = metric.assign(&Named::from(labels.into_iter().collect::<Labels>()).own);
             if let Some((_, _, at)) = chunks.last().filter(|_| !slos.is_empty()) {
-                let (_, encoding, _) =
-                    self.segments.head(at.wrapping_add(first_segment << OFFSET_BITS), &mut Vec::new())?;
+                let path = index.path.parent().unwrap_or(&index.path);
+                let at = self.segments.of_block(path, *at, first_segment)?;
+                let (_, encoding, _) = self.segments.head(at, &mut Vec::new())?;
                 if NATIVE.contains(&encoding) {
                     self.archive.native.extend(slos);
                 }
@@ -199,7 +234,11 @@ impl Reading {
 
 /// Series and the times that were deleted of it, both ends included.
 fn tombstones(path: &Path) -> Result<Vec<(u64, i64, i64)>, SourceError> {
-    let Ok(bytes) = fs::read(path) else { return Ok(Vec::new()) };
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(path, &error)),
+    };
     let broken = |at: usize| fault(path, &format!("byte {at}"), "it is not a list of deletions");
     if bytes.len() < 9 {
         return Err(broken(bytes.len()));
@@ -222,11 +261,11 @@ fn tombstones(path: &Path) -> Result<Vec<(u64, i64, i64)>, SourceError> {
 
 impl Segments {
     fn open(&mut self, folder: &Path) -> Result<(), SourceError> {
-        let entries = fs::read_dir(folder).map_err(|error| fault(folder, "its beginning", &error.to_string()))?;
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            let file = File::open(&path).map_err(|error| fault(&path, "its beginning", &error.to_string()))?;
+        for (next, (number, path)) in (1..).zip(wal::numbered(folder, "")?) {
+            if number != next {
+                return Err(fault(&path, "its beginning", &format!("the file {next:06} before it is missing")));
+            }
+            let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
             let mut head = [0; 8];
             let whole = file.read_exact_at(&mut head, 0);
             if whole.is_err() || head[..4] != CHUNKS_MAGIC.to_be_bytes() || head[4] != 1 {
@@ -235,6 +274,19 @@ impl Segments {
             self.files.push((path, file));
         }
         Ok(())
+    }
+
+    /// Where a chunk of the block at `path` lies among all, if it is at `at` in the block's own files.
+    fn of_block(&self, path: &Path, at: u64, first_segment: u64) -> Result<u64, SourceError> {
+        let segment = at >> OFFSET_BITS;
+        if segment < self.files.len() as u64 - first_segment {
+            return Ok(at + (first_segment << OFFSET_BITS));
+        }
+        let file = path.join("chunks").join(format!("{:06}", segment + 1));
+        Err(SourceError::Unreadable {
+            file: file.display().to_string(),
+            why: "the block's index names it, and it is missing".into(),
+        })
     }
 
     /// Puts the chunk's bytes into `buffer`; none if it holds no floats.
@@ -304,4 +356,8 @@ impl Segments {
 
 fn fault(path: &Path, place: &str, why: &str) -> SourceError {
     SourceError::File { file: path.display().to_string(), place: place.to_owned(), why: why.to_owned() }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> SourceError {
+    SourceError::Unreadable { file: path.display().to_string(), why: error.to_string() }
 }

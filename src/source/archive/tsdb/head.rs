@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::engine::histogram::Labels;
 use crate::source::plan::Plan;
 
-use super::super::{Archive, MAX_CHUNK_BYTES, MAX_SERIES, Packer, Stored};
+use super::super::{Archive, MAX_CHUNK_BYTES, Packer, Stored};
 use super::record::{Entry, entries};
 use super::wal::Log;
 
@@ -59,8 +59,10 @@ pub(super) fn read(log: Log, late: Log, oldest_ms: i64, archive: &mut Archive) {
         unknown: BTreeSet::new(),
         newest_ms: None,
     };
-    let read = log.read(|record| head.take(record, false)).and_then(|()| late.read(|record| head.take(record, true)));
-    if let Err(error) = read {
+    let in_order = log.read(|record| head.take(record, false));
+    // What is late is of use before the time at which the other log breaks.
+    let late = late.read(|record| head.take(record, true));
+    if let Err(error) = in_order.and(late) {
         // Records are written as samples come: what follows is later, but for what is late anyhow.
         let from_ms = head.newest_ms.unwrap_or(oldest_ms).saturating_add(1);
         head.archive.breaks(from_ms, error);
@@ -137,19 +139,13 @@ impl Head<'_> {
     fn finish(self) {
         let Self { archive, buckets, by_labels, bases, plain, has_native, unknown, .. } = self;
         let mut buckets: Vec<Option<Bucket>> = buckets.into_iter().map(Some).collect();
-        let mut left_out = false;
         for ((request, labels, le), bucket) in by_labels {
             let Some(Bucket { packer, late, deleted }) = buckets[bucket].take() else { continue };
             let mut places = packer.finish(&mut archive.keeper);
             places.extend(late.finish(&mut archive.keeper));
             if !places.is_empty() {
-                left_out |= !archive.add(request, labels, Stored::new(le, places, deleted));
+                archive.add(request, labels, Stored::new(le, places, deleted));
             }
-        }
-        if left_out {
-            archive.warnings.push(format!(
-                "more than {MAX_SERIES} series of a metric in the write-ahead log; those beyond are left out"
-            ));
         }
         if has_native {
             archive.native.extend(bases.iter().filter(|(base, _)| !plain.contains(base)).flat_map(|(_, slos)| slos));
@@ -261,6 +257,67 @@ mod tests {
         let oldest = [&[14][..], &120_000i64.to_be_bytes()].concat();
         write(folder, "wal/00000000", &[known(), vec![oldest, counts_at(1), counts_at(2)]].concat());
         assert_eq!(counts(&archive(folder).unwrap(), 2), "- - 2");
+    }
+
+    #[test]
+    fn segments_that_are_missing_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let known = || vec![series(1, &BOUND), series(2, &ALL)];
+        let first = [known(), vec![samples(&minute(1, 1.0))]].concat();
+        // Without a checkpoint that stands for the segment before it.
+        write(folder, "wal/00000003", &first);
+        let told = |why: &str| {
+            let error = archive(folder).map_or_else(Some, |read| read.fault().cloned()).unwrap().to_string();
+            assert!(error.contains(why), "{error}");
+        };
+        told("the segment 00000000 before it is missing");
+        write(folder, "wal/checkpoint.00000001/00000000", &known());
+        told("the segment 00000002 before it is missing");
+        write(folder, "wal/checkpoint.00000002/00000000", &known());
+        assert!(archive(folder).unwrap().fault().is_none());
+        // The other log is cut off at its beginning, and is of use whatever became of the first.
+        write(folder, "wbl/00000007", &[samples(&[(1, 30_000, 0.0), (2, 30_000, 0.5)])]);
+        write(folder, "wal/00000003", &[first, vec![vec![1, 0, 0]]].concat());
+        let read = archive(folder).unwrap();
+        assert_eq!((read.broken.as_ref().map(|broken| broken.unix_ms), &*counts(&read, 1)), (Some(60_001), "- 1"));
+        let [from, to] = [0, 30].map(Timestamp::from_unix_s);
+        let history = read.history(from, to, Duration::from_secs(30), Detail::Buckets).unwrap();
+        assert_eq!(history.series[0].counts[2..], [0.0, 0.5]);
+        // What cannot be listed is not taken for nothing.
+        fs::remove_dir_all(folder.join("wbl")).unwrap();
+        fs::write(folder.join("wbl"), "").unwrap();
+        told("cannot read");
+    }
+
+    #[test]
+    fn folders_that_are_no_blocks_are_left_alone_and_blocks_without_meta_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let known = vec![series(1, &BOUND), series(2, &ALL), samples(&minute(1, 1.0))];
+        write(folder, "wal/00000000", &known);
+        const BLOCK: &str = "01JN8Z3QK5V7T9W2X4Y6A8B0CD";
+        let meta = format!(r#"{{"ulid":"{BLOCK}","minTime":0,"maxTime":9000000,"version":1}}"#);
+        let with_meta = |name: &str, meta: &str| {
+            fs::create_dir(folder.join(name)).unwrap();
+            fs::write(folder.join(name).join("meta.json"), meta).unwrap();
+        };
+        for name in [".tmp-for-deletion", ".tmp-for-creation", "X"].map(|end| format!("{BLOCK}{end}")) {
+            with_meta(&name, &meta);
+        }
+        with_meta("backup", &meta);
+        let read = archive(folder).unwrap();
+        assert_eq!((&*counts(&read, 1), read.fault()), ("- 1", None));
+        for meta in ["", "{}", "\0\0\0"] {
+            with_meta(BLOCK, meta);
+            let read = archive(folder).unwrap();
+            let error = read.fault().unwrap().to_string();
+            assert!(error.contains(BLOCK) && error.contains("what this block holds is missing"), "{error}");
+            assert_eq!(counts(&read, 1), "- 1");
+            fs::remove_dir_all(folder.join(BLOCK)).unwrap();
+        }
+        fs::create_dir(folder.join(BLOCK)).unwrap();
+        assert!(archive(folder).unwrap().fault().is_some());
     }
 
     #[test]

@@ -18,7 +18,7 @@ const MAX_BYTES: u64 = 1 << 30;
 /// One block's index, in memory.
 #[derive(Debug)]
 pub(super) struct Index {
-    path: PathBuf,
+    pub path: PathBuf,
     bytes: Vec<u8>,
     version: u8,
     /// Where each symbol starts, in order.
@@ -31,7 +31,7 @@ pub(super) type Series = (Vec<(String, String)>, Vec<(i64, i64, u64)>);
 
 impl Index {
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let unreadable = |error: std::io::Error| fault(path, "its beginning", &error.to_string());
+        let unreadable = |error: std::io::Error| super::unreadable(path, &error);
         let length = fs::metadata(path).map_err(unreadable)?.len();
         if length > MAX_BYTES {
             return Err(fault(path, "its beginning", &format!("{} MB of index are too many", length >> 20)));

@@ -6,12 +6,12 @@
 //! Source: Prometheus' `tsdb/docs/format/wal.md` and `tsdb/wlog`.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use crate::source::error::SourceError;
 
-use super::fault;
+use super::{fault, unreadable};
 
 const PAGE_BYTES: usize = 32 << 10;
 /// Type, length and checksum.
@@ -34,8 +34,8 @@ struct Segment {
     file: File,
     /// A server may be writing to it.
     is_newest: bool,
-    /// What the segment before this one should be called.
-    missing: Option<String>,
+    /// The segment that should stand before this one, and does not.
+    missing: Option<u64>,
 }
 
 /// Why a segment is not read on.
@@ -50,27 +50,40 @@ impl Log {
     pub fn open(folder: &Path) -> Result<Self, SourceError> {
         let checkpoint = numbered(folder, "checkpoint.")?.pop();
         let mut log = Self::default();
-        if let Some((_, path)) = &checkpoint {
-            log.add(numbered(path, "")?)?;
-        }
+        let first = match &checkpoint {
+            None => 0,
+            Some((until, path)) => {
+                log.add(numbered(path, "")?, 0)?;
+                until + 1
+            }
+        };
         let mut segments = numbered(folder, "")?;
         // They may outlive the checkpoint that stands for them.
-        segments.retain(|(number, _)| checkpoint.as_ref().is_none_or(|(until, _)| number > until));
-        log.add(segments)?;
-        if let Some(newest) = log.segments.last_mut() {
-            newest.is_newest = true;
-        }
-        Ok(log)
+        segments.retain(|(number, _)| *number >= first);
+        log.add(segments, first)?;
+        Ok(log.ended())
     }
 
-    fn add(&mut self, segments: Vec<(u64, PathBuf)>) -> Result<(), SourceError> {
-        let mut next = segments.first().map_or(0, |(number, _)| *number);
+    /// The same for the log of what came out of order, which is cut off at its beginning without a checkpoint.
+    pub fn open_late(folder: &Path) -> Result<Self, SourceError> {
+        let (mut log, segments) = (Self::default(), numbered(folder, "")?);
+        let first = segments.first().map_or(0, |(number, _)| *number);
+        log.add(segments, first)?;
+        Ok(log.ended())
+    }
+
+    fn ended(mut self) -> Self {
+        if let Some(newest) = self.segments.last_mut() {
+            newest.is_newest = true;
+        }
+        self
+    }
+
+    /// The first of them should be number `next`.
+    fn add(&mut self, segments: Vec<(u64, PathBuf)>, mut next: u64) -> Result<(), SourceError> {
         for (number, path) in segments {
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) => return Err(fault(&path, "its beginning", &error.to_string())),
-            };
-            let missing = (number != next).then(|| format!("{next:08}"));
+            let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+            let missing = (number != next).then_some(next);
             self.segments.push(Segment { path, file, is_newest: false, missing });
             next = number + 1;
         }
@@ -85,7 +98,7 @@ impl Log {
     pub fn read(self, mut each: impl FnMut(&[u8]) -> Result<(), String>) -> Result<(), SourceError> {
         for Segment { path, file, is_newest, missing } in self.segments {
             if let Some(missing) = missing {
-                return Err(fault(&path, "its beginning", &format!("the segment {missing} before it is missing")));
+                return Err(fault(&path, "its beginning", &format!("the segment {missing:08} before it is missing")));
             }
             match read_segment(file, &mut each) {
                 Ok(()) => {}
@@ -100,14 +113,18 @@ impl Log {
     }
 }
 
-/// What is called `prefix` and a number, in the order of the numbers.
-fn numbered(folder: &Path, prefix: &str) -> Result<Vec<(u64, PathBuf)>, SourceError> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(Vec::new()) };
+/// What is called `prefix` and a number, in the order of the numbers; nothing if there is no such folder.
+pub(super) fn numbered(folder: &Path, prefix: &str) -> Result<Vec<(u64, PathBuf)>, SourceError> {
+    let entries = match fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(folder, &error)),
+    };
     let number = |path: &Path| -> Option<u64> {
         let digits = path.file_name()?.to_str()?.strip_prefix(prefix)?;
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
     };
-    let paths = entries.flatten().map(|entry| entry.path());
+    let paths = entries.iter().map(fs::DirEntry::path);
     let mut found: Vec<(u64, PathBuf)> = paths.filter_map(|path| Some((number(&path)?, path))).collect();
     found.sort();
     Ok(found)
@@ -123,11 +140,10 @@ fn read_segment(mut input: impl Read, each: &mut impl FnMut(&[u8]) -> Result<(),
         while !rest.is_empty() {
             let at = page_at + (length - rest.len()) as u64;
             let damage = |why: String| Stop::Damage(at, why);
-            let fragment = match Fragment::take(&mut rest).map_err(damage)? {
+            let fragment = match Fragment::take(&mut rest, PAGE_BYTES - length).map_err(damage)? {
                 Taken::Fragment(fragment) => fragment,
                 Taken::Padding => break,
-                Taken::Cut if length < PAGE_BYTES => return Err(Stop::Torn(at)),
-                Taken::Cut => return Err(damage("a record leaves its page".to_owned())),
+                Taken::Cut => return Err(Stop::Torn(at)),
             };
             if record.add(fragment, at).map_err(damage)? {
                 each(record.unpacked().map_err(damage)?).map_err(damage)?;
@@ -171,8 +187,8 @@ enum Taken<'a> {
 }
 
 impl<'a> Fragment<'a> {
-    /// Takes the next one off the front.
-    fn take(page: &mut &'a [u8]) -> Result<Taken<'a>, String> {
+    /// Takes the next one off the front of what there is of a page, which lacks so many bytes.
+    fn take(page: &mut &'a [u8], lacking: usize) -> Result<Taken<'a>, String> {
         let head = page[0];
         if head & KIND == 0 {
             return match page.iter().all(|byte| *byte == 0) {
@@ -180,13 +196,17 @@ impl<'a> Fragment<'a> {
                 false => Err("a page's end is not empty".to_owned()),
             };
         }
+        let leaves = || Err("a record leaves its page".to_owned());
         if page.len() < HEAD_BYTES {
-            return Ok(Taken::Cut);
+            return if page.len() + lacking < HEAD_BYTES { leaves() } else { Ok(Taken::Cut) };
         }
         let length = usize::from(u16::from_be_bytes([page[1], page[2]]));
         let checksum = [page[3], page[4], page[5], page[6]];
         if length > PAGE_BYTES - HEAD_BYTES {
             return Err("a record is impossibly long".to_owned());
+        }
+        if page.len() + lacking < HEAD_BYTES + length {
+            return leaves();
         }
         if page.len() < HEAD_BYTES + length {
             return Ok(Taken::Cut);
@@ -365,6 +385,19 @@ pub(super) mod tests {
                 assert!(stop.is_some() || found == records(), "bit {bit}");
                 assert_eq!(found, records()[..found.len()], "bit {bit}");
             }
+        }
+    }
+
+    #[test]
+    fn a_length_that_leaves_the_page_is_no_torn_end() {
+        let whole = segment(&vec![vec![7; 100]; 5], 0);
+        let third = 2 * (100 + HEAD_BYTES);
+        for (length, is_torn) in [(1_000, true), (32_700, false)] {
+            let mut bytes = whole.clone();
+            bytes[third + 1..third + 3].copy_from_slice(&u16::to_be_bytes(length));
+            let (found, stop) = read(&bytes);
+            assert_eq!(found.len(), 2);
+            assert_eq!(stop.unwrap().is_ok(), is_torn, "{length}");
         }
     }
 
