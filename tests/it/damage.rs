@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use slowburn::config::Config;
+use slowburn::engine::time::Timestamp;
 use slowburn::replay::{Given, replay_from};
 use slowburn::source::prometheus::Detail;
 use slowburn::source::reader::{Origin, Reader};
@@ -126,6 +127,40 @@ async fn recordings_and_texts() {
                 None => assert!(name == "text" || found == whole, "{place}"),
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_behind_the_end_or_the_range() {
+    let config = config("http://127.0.0.1:9");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("text"), openmetrics()).unwrap();
+    recorded(&config, &path("text"), &path("recording")).await;
+    let whole = fs::read(path("recording")).unwrap();
+    let file = path("damaged");
+    let origin = Origin::Recording(file.clone());
+    let expected = outcome(&config, &Origin::Recording(path("recording"))).await;
+    for more in [&whole[..], b"\0"] {
+        fs::write(&file, [&whole[..], more].concat()).unwrap();
+        let found = outcome(&config, &origin).await;
+        let error = found.error.as_deref().unwrap_or_default();
+        assert!(error.starts_with("the history is not whole") && error.contains("more follows"), "{error}");
+        assert_eq!(found.document, expected.document);
+    }
+    // Damage in the last hour is none of the first one's concern.
+    fs::write(&file, &whole[..whole.len() * 9 / 10]).unwrap();
+    assert!(outcome(&config, &origin).await.error.is_some());
+    let reader = Reader::open(&config, &origin).unwrap().unwrap();
+    let hour = SLOT + SPAN.times(0.5);
+    let replayed = replay_from(&config, reader, SLOT, hour, &Given::default(), |_| true).await.unwrap();
+    assert!(replayed.broken.is_none(), "{:?}", replayed.broken);
+    assert_eq!(replayed.document.to, hour);
+    // Times that would take forever.
+    for to in [i64::MAX, 9_000_000_000_000, -1].map(Timestamp::from_unix_ms) {
+        Writer::new(fs::File::create(&file).unwrap(), &config, SLOT, to).unwrap().finish().unwrap();
+        let error = Reader::open(&config, &origin).map(drop).unwrap_err().to_string();
+        assert!(error.contains("between 1970 and 2200"), "{error}");
     }
 }
 

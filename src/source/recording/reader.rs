@@ -17,7 +17,7 @@ use crate::engine::time::{Duration, Timestamp};
 use crate::source::chunks::{self, Chunk, Label};
 use crate::source::columns::Column;
 use crate::source::error::SourceError;
-use crate::source::history::{Detail, History, Part};
+use crate::source::history::{Detail, History, Part, TIMES_MS};
 use crate::source::needed::needed;
 use crate::source::plan::Plan;
 use crate::source::sampler::{Grid, Lookback, Run};
@@ -28,6 +28,8 @@ use super::{Header, MAGIC, Slice};
 
 /// A frame longer than this is none: one holds a bucket's samples of one slice.
 const MAX_FRAME_BYTES: usize = 16 << 20;
+/// A slice of more slots than this is none.
+const MAX_SLICE_SLOTS: u32 = 1 << 16;
 /// What slices that are read at once may take in memory, in bytes.
 const MAX_SLICES_BYTES: usize = 256 << 20;
 /// Slices are read together until they hold so many samples: what they become stays in a processor's cache.
@@ -119,6 +121,9 @@ impl Reader {
         let mut reader = Self { path: path.to_owned(), input, at, header, plan, selectors, slice: None, broken: None };
         let Frame { header: Some(header), .. } = reader.frame()? else { return Err(reader.fault("it has no header")) };
         reader.header = header;
+        if header.from_ms > header.to_ms || [header.from_ms, header.to_ms].iter().any(|at| !TIMES_MS.contains(at)) {
+            return Err(reader.fault("its times are not between 1970 and 2200, from the first to the last"));
+        }
         let interval = config.spec.interval;
         if header.interval_ms <= 0 || interval.ms() % header.interval_ms != 0 {
             let recorded = Duration::from_ms(header.interval_ms);
@@ -126,8 +131,8 @@ impl Reader {
             return Err(reader.fault(&why));
         }
         match reader.frame()? {
-            Frame { slice: Some(slice), .. } => reader.slice = Some(slice),
-            Frame { end: true, .. } => {}
+            Frame { slice: Some(slice), .. } => reader.slice = Some(reader.checked(slice)?),
+            Frame { end: true, .. } => reader.broken = reader.rest().err(),
             _ => return Err(reader.fault("a slice of time was expected")),
         }
         Ok(reader)
@@ -150,7 +155,11 @@ impl Reader {
             return Err(broken);
         }
         let mut slices = Slices::default();
-        while let Some(mark) = self.slice.take_if(|mark| goes_on(&slices, mark, self.header.interval_ms)) {
+        // What comes after the range is not even looked at.
+        let is_next = |mark: &mut Slice, slices: &Slices, interval_ms: i64| {
+            mark.from_ms <= to.unix_ms() && goes_on(slices, mark, interval_ms)
+        };
+        while let Some(mark) = self.slice.take_if(|mark| is_next(mark, &slices, self.header.interval_ms)) {
             match self.series() {
                 Ok(series) if self.grid(&mark, &mark, (from, to), step).slots > 0 => slices.add(mark, series),
                 // Nobody asks for it.
@@ -188,10 +197,34 @@ impl Reader {
                 return Err(self.fault("a slice is too large"));
             }
             all.extend(frame.series);
-            if frame.end || frame.slice.is_some() {
-                self.slice = frame.slice;
+            if frame.end {
+                self.broken = self.rest().err();
                 return Ok(all);
             }
+            if let Some(slice) = frame.slice {
+                match self.checked(slice) {
+                    Ok(slice) => self.slice = Some(slice),
+                    Err(broken) => self.broken = Some(broken),
+                }
+                return Ok(all);
+            }
+        }
+    }
+
+    fn checked(&self, slice: Slice) -> Result<Slice, SourceError> {
+        // What fills windows lies before the times that it is about.
+        if slice.from_ms.unsigned_abs() < TIMES_MS.end.unsigned_abs() && slice.slots <= MAX_SLICE_SLOTS {
+            return Ok(slice);
+        }
+        Err(self.fault("a slice of time is impossibly long or far"))
+    }
+
+    /// Nothing may follow the end.
+    fn rest(&mut self) -> Result<(), SourceError> {
+        match self.input.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(self.fault("more follows the recording's end: keep one recording in a file")),
+            Err(error) => Err(self.fault(&error.to_string())),
         }
     }
 
