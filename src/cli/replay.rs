@@ -103,6 +103,12 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         anstream::eprintln!("interrupted before anything was replayed");
         return Ok(interrupt::INTERRUPTED.into());
     }
+    // Nothing of the range was read, only some of what fills the windows before it.
+    if found.document().evaluations == 0
+        && let Some(broken) = found.broken()
+    {
+        return Err(broken.into());
+    }
     found.judge(args.time_zone.0, incidents.is_some().then_some(&given.known));
     subject.write(&found, args.format, &mut *out).context("cannot write the result")?;
     match found.broken() {

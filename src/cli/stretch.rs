@@ -6,11 +6,15 @@ use anyhow::Context as _;
 
 use super::when;
 use crate::config::{self, Config};
+use crate::engine::counter::LOOKBACK;
 use crate::engine::time::{Duration, Timestamp};
 use crate::source::reader::{Origin, Reader};
 
 /// How much history is read if nobody says.
 const DEFAULT_AGE: Duration = Duration::from_days(30);
+
+/// So many selectors are named where nothing is found.
+const SHOWN: usize = 5;
 
 #[derive(Debug, clap::Args)]
 pub struct Stretch {
@@ -46,13 +50,43 @@ impl Stretch {
             None => Ok(None),
         };
         let (from, to) = (time("--from", self.from.as_deref())?, time("--to", self.to.as_deref())?);
-        if self.origin() == Origin::Source {
-            return Ok((from.unwrap_or(now - DEFAULT_AGE), to.unwrap_or(now).min(newest(config, now))));
+        if let (Some(from), Some(to)) = (from, to) {
+            anyhow::ensure!(from <= to, "--from {from} is after --to {to}");
         }
-        let (first, last) = reader.span().context("it holds nothing that the configuration asks for")?;
+        let (Origin::Recording(path) | Origin::Tsdb(path)) = &self.origin() else {
+            return Ok((from.unwrap_or(now - DEFAULT_AGE), to.unwrap_or(now).min(newest(config, now))));
+        };
+        let path = path.display();
+        let (first, last) =
+            reader.span().with_context(|| format!("'{path}' holds nothing of {}", selectors(config)))?;
+        let holds = format!("'{path}' holds {first} to {last}");
+        match (from, to) {
+            (Some(from), _) if from > last => anyhow::bail!("{holds}; --from {from} is after it"),
+            (_, Some(to)) if to < first => anyhow::bail!("{holds}; --to {to} is before it"),
+            (_, Some(to)) if to.since(last) > LOOKBACK => {
+                anstream::eprintln!("warning: {holds}, and ends {} before --to", to.since(last));
+            }
+            _ => {}
+        }
         // Slots before the first sample and after the last would say that all is lost.
-        Ok((from.unwrap_or(first).max(first), to.unwrap_or(last).min(last)))
+        let (from, to) = (from.unwrap_or(first).max(first), to.unwrap_or(last).min(last));
+        let interval = config.spec.interval;
+        match reader.fault() {
+            // That there is no slot follows from it.
+            Some(error) if from.align_up(interval) > to.align_down(interval) => Err(error.clone().into()),
+            _ => Ok((from, to)),
+        }
     }
+}
+
+/// What the configuration asks for, the first of many.
+fn selectors(config: &Config) -> String {
+    let selectors: Vec<&str> = config.spec.slos.iter().map(|slo| &*slo.selector).take(SHOWN).collect();
+    let more = match config.spec.slos.len() - selectors.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}, which the configuration asks for", selectors.join(", "))
 }
 
 /// The newest slot the source can be trusted to have in full: the one a daemon would have polled by now.

@@ -199,8 +199,6 @@ async fn what_is_cut_off_is_replayed_as_far_as_it_goes() {
         assert_eq!(code, Some(2), "{err}");
         assert!(err.contains(name) && err.contains("byte "), "{err}");
     }
-    let (code, _, err) = slowburn(&file, &["--tsdb", &path("no-such")]);
-    assert_eq!(code, Some(2), "{err}");
 }
 
 /// A process starts anew, at the half, without a bound that it had; nothing says that this bound's series ended.
@@ -238,4 +236,52 @@ async fn a_bound_that_vanishes_in_a_restart_is_no_burn() {
     }
     assert!(found[0].iter().any(|slo| slo.events > 10_000), "{found:?}");
     assert!(found.iter().all(|slos| *slos == found[0]), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_replayed_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let config_file = folder.path().join("slowburn.yml");
+    fs::write(&config_file, text("http://127.0.0.1:9")).unwrap();
+    fs::write(path("text"), openmetrics()).unwrap();
+    fs::write(path("empty"), "").unwrap();
+    let lines = [5, 4]
+        .map(|s| format!("m_bucket{{layer=\"edge\",pod=\"a\",le=\"+Inf\"}} 1 {}\n", SLOT.unix_s() + f64::from(s)));
+    fs::write(path("back"), lines.concat()).unwrap();
+    fs::write(path("zstd"), [0x28, 0xb5, 0x2f, 0xfd, 0]).unwrap();
+    fs::write(path("newer"), "slowburn recording 2\n1234").unwrap();
+    fs::create_dir_all(path("data/wal")).unwrap();
+    fs::write(path("data/wal/00000000"), "").unwrap();
+    fs::create_dir(path("nothing")).unwrap();
+    let [begin, middle, end] = [0.0, 0.5, 1.0].map(|part| (SLOT + SPAN.times(part)).unix_s().to_string());
+    let cases: [(&[&str], &str); 13] = [
+        (&["--recording", &path("no-such")], "cannot read '"),
+        (&["--tsdb", &path("no-such")], "cannot read '"),
+        (&["--recording", &path("data")], "did you mean --tsdb?"),
+        (&["--tsdb", &path("text")], "did you mean --recording?"),
+        (&["--tsdb", &path("data/wal")], "it is a write-ahead log; give the directory that it lies in"),
+        (&["--tsdb", &path("nothing")], "neither a block nor a write-ahead log"),
+        (&["--recording", &path("zstd")], "packed with zstd"),
+        (&["--recording", &path("newer")], "a newer slowburn recorded it"),
+        (&["--recording", &path("empty")], "empty' holds nothing of m{layer=\"edge\"}"),
+        (&["--recording", &path("back")], "line 2: "),
+        (&["--recording", &path("text"), "--from", "1h"], "is after it"),
+        (&["--recording", &path("text"), "--to", "1000"], "is before it"),
+        (&["--recording", &path("text"), "--from", &middle, "--to", &begin], "is after --to"),
+    ];
+    for (arguments, why) in cases {
+        let (code, out, err) = slowburn(&config_file, arguments);
+        assert_eq!((code, &*out), (Some(2), ""), "{arguments:?}: {err}");
+        assert!(err.contains(why), "{arguments:?}: {err}");
+    }
+    let (code, _, err) = slowburn(&config_file, &["--recording", &path("text"), "--to", "1h"]);
+    assert!(code == Some(0) && err.contains("before --to"), "{err}");
+    // Damage in what fills the windows leaves nothing of the range.
+    recorded(&config("http://127.0.0.1:9"), Path::new(&path("text")), Path::new(&path("recording"))).await;
+    let whole = fs::read(path("recording")).unwrap();
+    fs::write(path("cut"), &whole[..whole.len() * 6 / 10]).unwrap();
+    let (code, out, err) = slowburn(&config_file, &["--recording", &path("cut"), "--from", &end]);
+    assert_eq!((code, &*out), (Some(2), ""), "{err}");
+    assert!(err.contains("byte "), "{err}");
 }

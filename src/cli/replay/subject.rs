@@ -127,11 +127,11 @@ impl Found {
         }
     }
 
-    /// Why reading ended early, if it did.
-    pub fn broken(self) -> Option<ReplayError> {
+    /// Why reading ended early, if it did; told once.
+    pub fn broken(&mut self) -> Option<ReplayError> {
         match self {
-            Self::One { replayed, .. } => replayed.broken,
-            Self::Two(replayed) => replayed.broken,
+            Self::One { replayed, .. } => replayed.broken.take(),
+            Self::Two(replayed) => replayed.broken.take(),
         }
     }
 }
