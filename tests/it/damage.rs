@@ -156,6 +156,15 @@ async fn what_lies_behind_the_end_or_the_range() {
     let replayed = replay_from(&config, reader, SLOT, hour, &Given::default(), |_| true).await.unwrap();
     assert!(replayed.broken.is_none(), "{:?}", replayed.broken);
     assert_eq!(replayed.document.to, hour);
+    // Twice the same slice of time.
+    let reader = Reader::open(&config, &Origin::Recording(path("recording"))).unwrap().unwrap();
+    let slice = reader.read(SLOT, hour, config.spec.interval, Detail::Buckets, DEADLINE).next().await.unwrap().unwrap();
+    let mut writer = Writer::new(fs::File::create(&file).unwrap(), &config, SLOT, SLOT + SPAN).unwrap();
+    writer.push(&slice).unwrap();
+    writer.push(&slice).unwrap();
+    writer.finish().unwrap();
+    let error = outcome(&config, &origin).await.error.unwrap_or_default();
+    assert!(error.contains("begins before the one before it ends"), "{error}");
     // Times that would take forever.
     for to in [i64::MAX, 9_000_000_000_000, -1].map(Timestamp::from_unix_ms) {
         Writer::new(fs::File::create(&file).unwrap(), &config, SLOT, to).unwrap().finish().unwrap();

@@ -220,6 +220,8 @@ fn unix_ms(at: f64) -> Result<i64, String> {
         1e17..1e20 => "; it seems to be in nanoseconds, and seconds or milliseconds are read",
         _ => "",
     };
+    let shown = format!("{at:?}");
+    let at = shown.trim_end_matches(".0");
     Err(format!("the timestamp {at} is not between 1970 and 2200{unit}"))
 }
 
@@ -409,9 +411,12 @@ mod tests {
         let back = "m_bucket{layer=\"edge\",le=\"1\"} 1 20\nm_bucket{layer=\"edge\",le=\"1\"} 1 10\n";
         check(back, "line 2", "not later");
         check(&(whole.clone() + &whole), &format!("line {}", lines + 1), "more text follows \"# EOF\"");
-        for (at, why) in
-            [("1772366400000000", "microseconds"), ("1772366400000000000", "nano"), ("1e300", "1970"), ("-1", "1970")]
-        {
+        for (at, why) in [
+            ("1772366400000000", "microseconds"),
+            ("1772366400000000000", "nano"),
+            ("1e300", "timestamp 1e300 is not between 1970"),
+            ("-1", "1970"),
+        ] {
             let stray = format!("m_bucket{{layer=\"edge\",le=\"1\"}} 1 {at}\n# EOF\n");
             let read = check(&stray, "line 1", why);
             assert!(read.span.is_none());

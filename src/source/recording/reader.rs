@@ -69,6 +69,8 @@ pub struct Reader {
     selectors: Vec<String>,
     /// The slice whose mark was read.
     slice: Option<Slice>,
+    /// Where that one, or the one before, ends.
+    end_ms: i64,
     /// Why nothing more can be read; told once what stands before is handed over.
     broken: Option<SourceError>,
 }
@@ -118,7 +120,17 @@ impl Reader {
         let selectors = config.spec.slos.iter().map(|slo| slo.selector.clone()).collect();
         let at = MAGIC.len() as u64;
         let header = Header { from_ms: 0, to_ms: 0, interval_ms: 0 };
-        let mut reader = Self { path: path.to_owned(), input, at, header, plan, selectors, slice: None, broken: None };
+        let mut reader = Self {
+            path: path.to_owned(),
+            input,
+            at,
+            header,
+            plan,
+            selectors,
+            slice: None,
+            end_ms: i64::MIN,
+            broken: None,
+        };
         let Frame { header: Some(header), .. } = reader.frame()? else { return Err(reader.fault("it has no header")) };
         reader.header = header;
         if header.from_ms > header.to_ms || [header.from_ms, header.to_ms].iter().any(|at| !TIMES_MS.contains(at)) {
@@ -211,12 +223,16 @@ impl Reader {
         }
     }
 
-    fn checked(&self, slice: Slice) -> Result<Slice, SourceError> {
+    fn checked(&mut self, slice: Slice) -> Result<Slice, SourceError> {
         // What fills windows lies before the times that it is about.
-        if slice.from_ms.unsigned_abs() < TIMES_MS.end.unsigned_abs() && slice.slots <= MAX_SLICE_SLOTS {
-            return Ok(slice);
+        if slice.from_ms.unsigned_abs() >= TIMES_MS.end.unsigned_abs() || slice.slots > MAX_SLICE_SLOTS {
+            return Err(self.fault("a slice of time is impossibly long or far"));
         }
-        Err(self.fault("a slice of time is impossibly long or far"))
+        if slice.from_ms < self.end_ms {
+            return Err(self.fault("a slice of time begins before the one before it ends"));
+        }
+        self.end_ms = slice.from_ms + self.header.interval_ms * i64::from(slice.slots);
+        Ok(slice)
     }
 
     /// Nothing may follow the end.
