@@ -84,6 +84,7 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         }
         None => Box::new(io::stdout().lock()),
     };
+    keep_freed_memory();
     let runtime = interrupt::Background::new()?;
     let bar = Bar::of_slots("Replaying");
     let (replayed, stopped) = runtime.block_on(async {
@@ -119,4 +120,11 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         }
         None => Ok(super::FINE.into()),
     }
+}
+
+/// Has the C library keep memory that is freed: each slice takes what the one before gave back, and without this it would
+/// take it from the kernel, page by page. Once a block is freed that was mapped for itself, glibc maps only larger ones,
+/// and keeps twice as much. Source: mallopt(3), on `M_MMAP_THRESHOLD`, whose limit is 32 MB.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(31 << 20)));
 }

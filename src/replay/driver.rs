@@ -147,10 +147,10 @@ pub(super) async fn each_slice(
     mut progress: impl FnMut(Progress) -> bool,
     mut take: impl FnMut(&History),
 ) -> Result<Option<ReplayError>, ReplayError> {
-    let mut arriving = read_ahead(reading);
+    let mut arriving = Arriving::from(reading);
     let total = slots(first, to, interval);
     let mut at = first;
-    while let Some(slice) = arriving.recv().await {
+    while let Some(slice) = arriving.next().await {
         let history = match slice {
             Ok(history) => history,
             // Nothing at all is no beginning.
@@ -165,6 +165,28 @@ pub(super) async fn each_slice(
         }
     }
     Ok(None)
+}
+
+/// Slices that are read while the engine works.
+enum Arriving {
+    /// The source sees to it.
+    Itself(Box<Reading>),
+    Ahead(mpsc::Receiver<Result<History, SourceError>>),
+}
+
+impl From<Reading> for Arriving {
+    fn from(reading: Reading) -> Self {
+        if reading.reads_ahead() { Self::Itself(Box::new(reading)) } else { Self::Ahead(read_ahead(reading)) }
+    }
+}
+
+impl Arriving {
+    async fn next(&mut self) -> Option<Result<History, SourceError>> {
+        match self {
+            Self::Itself(reading) => reading.next().await,
+            Self::Ahead(slices) => slices.recv().await,
+        }
+    }
 }
 
 /// Reads slices in a task of its own, so that the source works while the engine does.

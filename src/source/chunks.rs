@@ -83,6 +83,13 @@ pub(super) struct Answer {
     pub native: bool,
 }
 
+impl Answer {
+    /// When its first chunk begins, in milliseconds since the epoch.
+    pub fn first_ms(&self) -> Option<i64> {
+        self.series.iter().flat_map(|series| &series.chunks).map(|chunk| chunk.min_time_ms).min()
+    }
+}
+
 /// Reads series out of messages, one after the other.
 pub(super) struct Collector {
     /// How many more bytes may be kept.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::quote::quote;
 use crate::config::selector::{LabelMatcher, MatchOp, Selector};
 use crate::engine::histogram::Labels;
-use crate::engine::sli::SloSpec;
+use crate::engine::sli::{Between, SloSpec};
 
 use super::error::SourceError;
 
@@ -31,6 +31,8 @@ pub struct Plan {
     pub requests: Vec<MetricRequest>,
     /// The latency budget of each SLO in seconds.
     pub(super) budgets_s: Vec<f64>,
+    /// What `le` likely is of the buckets that each SLO needs; `None` where its budget need not be a bound.
+    likely_le: Vec<Option<BTreeSet<String>>>,
     /// The selector of each SLO, as it was written.
     selectors: Vec<String>,
 }
@@ -73,7 +75,14 @@ impl Plan {
         let requests =
             by_metric.into_iter().map(|(metric, slos)| MetricRequest::new(metric, slos, selectors)).collect();
         let selectors = slos.iter().map(|slo| slo.selector.clone()).collect();
-        Self { requests, budgets_s: slos.iter().map(|slo| slo.budget_s).collect(), selectors }
+        let likely_le = slos.iter().map(|slo| (slo.between == Between::Refuse).then(|| likely_le(slo.budget_s)));
+        let likely_le = likely_le.collect();
+        Self { requests, budgets_s: slos.iter().map(|slo| slo.budget_s).collect(), likely_le, selectors }
+    }
+
+    /// What `le` likely is of the buckets that the SLOs of a request need; `None` if nobody can tell.
+    pub(super) fn likely_le(&self, request: &MetricRequest) -> Option<NeededLe> {
+        request.slos.iter().map(|slo| Some((*slo, self.likely_le[*slo].clone()?))).collect()
     }
 
     /// The error for SLOs that find native histograms and nothing else, if there are any.
@@ -157,6 +166,12 @@ impl MetricRequest {
         slos.sort_unstable();
         slos
     }
+}
+
+/// A budget as a bound, the way that Prometheus 2 and 3 write it, and the bound of all requests.
+fn likely_le(budget_s: f64) -> BTreeSet<String> {
+    let whole = (budget_s.fract() == 0.0).then(|| format!("{budget_s:.1}"));
+    [budget_s.to_string(), "+Inf".to_owned()].into_iter().chain(whole).collect()
 }
 
 /// A matcher for any of these values, for [`MetricRequest::query`].
@@ -321,6 +336,23 @@ pub(super) mod tests {
         let asked: Vec<_> = plan.requests.iter().map(|request| (request.metric.as_str(), &*request.slos)).collect();
         assert_eq!(asked, [("m", &[1][..]), ("n", &[0, 2][..])]);
         assert_eq!(plan.requests[0].query(&any_of("le", ["0.1", "+Inf"])), r#"m_bucket{le=~"0\\.1|\\+Inf"}"#);
+    }
+
+    #[test]
+    fn budgets_are_spelled_as_prometheus_2_and_3_do() {
+        let check = |budget_s: f64, between, expected: Option<&[&str]>| {
+            let selector = selector("m", &[]);
+            let plan = Plan::new(&[SloSpec { between, ..slo(&selector, budget_s) }], &[selector]);
+            let expected = expected.map(|le| BTreeMap::from([(0, le.iter().map(|le| (*le).to_owned()).collect())]));
+            assert_eq!(plan.likely_le(&plan.requests[0]), expected, "{budget_s}");
+        };
+        check(0.005, Between::Refuse, Some(&["0.005", "+Inf"]));
+        check(2.5, Between::Refuse, Some(&["2.5", "+Inf"]));
+        check(1.0, Between::Refuse, Some(&["1", "1.0", "+Inf"]));
+        check(60.0, Between::Refuse, Some(&["60", "60.0", "+Inf"]));
+        for between in [Between::Lower, Between::Upper, Between::Interpolate] {
+            check(0.1, between, None);
+        }
     }
 
     /// What the merged query selects, by the selectors' own arithmetic.

@@ -7,6 +7,8 @@ mod answer;
 
 mod export;
 
+mod guess;
+
 mod history;
 
 mod probe;
@@ -70,6 +72,11 @@ impl Prometheus {
             interval: None,
             remote: Arc::default(),
         })
+    }
+
+    /// How many SLOs it is asked about.
+    fn slos(&self) -> usize {
+        self.plan.budgets_s.len()
     }
 
     /// At most this many series of each metric, instead of 50,000.
@@ -167,7 +174,9 @@ impl Prometheus {
         struct Answer<T> {
             data: T,
         }
-        let request = self.client.get(format!("{}/api/v1/status/{what}", self.url));
+        // So little that packing it costs the server more than sending it.
+        let request =
+            self.client.get(format!("{}/api/v1/status/{what}", self.url)).header("accept-encoding", "identity");
         let asked = tokio::time::timeout(deadline.remaining().to_std(), body::fetch(request, self.max_response_bytes));
         let answer = asked.await.map_err(|_elapsed| SourceError::Timeout(deadline.length()))??;
         match answer.status {

@@ -171,6 +171,11 @@ impl Reader {
 }
 
 impl Reading {
+    /// Whether the next slice is read while nobody asks for it.
+    pub fn reads_ahead(&self) -> bool {
+        matches!(self.kind, ReadingKind::Source(_))
+    }
+
     /// The next slice; `None` when all are read.
     pub async fn next(&mut self) -> Option<Result<History, SourceError>> {
         let slice = self.read_or_stop().await;

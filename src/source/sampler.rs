@@ -74,6 +74,12 @@ impl Grid {
         })
     }
 
+    /// The first so many of its slots, and the others.
+    pub fn split_at(self, slots: usize) -> (Self, Self) {
+        let from = self.from + Duration::from_ms(self.step.ms() * slots as i64);
+        (Self { slots, ..self }, Self { from, slots: self.slots - slots, ..self })
+    }
+
     /// The slot at `unix_s`, or `None` if there is none.
     pub fn slot(&self, unix_s: f64) -> Option<u32> {
         let since = ((unix_s * 1000.0).round() as i64).saturating_sub(self.from.unix_ms());

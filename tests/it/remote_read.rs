@@ -195,8 +195,9 @@ async fn slices_of_chunks_may_be_longer_than_a_query() {
             rows.extend((0..slice.slots).map(|slot| at(&slice, slot)));
         }
     }
-    // One for each of two metrics, and one for all buckets where the bounds of one change.
-    assert!(rows[0].len() > 11_000 && passing.reads() <= 3, "{} slots by {} reads", rows[0].len(), passing.reads());
+    // A wrong guess at each of three metrics, then one for each of two of them, and one for all buckets where the bounds of
+    // one change.
+    assert!(rows[0].len() > 11_000 && passing.reads() <= 3 + 3, "{} slots by {} reads", rows[0].len(), passing.reads());
     assert_eq!(rows[0].len(), rows[1].len());
     // Bounds beyond those that the budget needs may come along where they change within a slice.
     for (slot, (chunks, query)) in rows[0].iter().zip(&rows[1]).enumerate() {
@@ -204,6 +205,36 @@ async fn slices_of_chunks_may_be_longer_than_a_query() {
             row.iter().map(|(slo, labels, _, counts)| (*slo, labels.clone(), counts.last().copied())).collect()
         };
         assert_eq!(counted(chunks), counted(query), "slot {slot}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs prometheus"]
+async fn a_survey_is_asked_for_where_a_guess_leaves_something_open() {
+    let [edge, database, worker, other_pods, spelled_twice, nothing] = SLOS;
+    let plain = real::Prometheus::with_history(&openmetrics());
+    let adding = real::Prometheus::with_history_and(&openmetrics(), EXTERNAL, &[]);
+    for (server, slos, surveys) in [
+        (&plain, &[edge, database, other_pods, spelled_twice][..], 0),
+        // Whose label is which?
+        (&adding, &[edge, database, other_pods, spelled_twice][..], 2),
+        // A budget that is no bound, and one that nothing is measured by.
+        (&plain, &[edge, worker][..], 1),
+        (&plain, &[edge, nothing][..], 2),
+    ] {
+        let proxy = Proxy::refusing(&server.url(), "/api/v1/series", None).await;
+        let (from, to) = (SLOT - Duration::from_minutes(10), SLOT + SPAN);
+        let mut slices = Slices::new(prometheus(&proxy.url, plan(slos)), from, to, STEP, Detail::Counts, DEADLINE);
+        let mut found = Vec::new();
+        while let Some(slice) = slices.next().await {
+            let slice = slice.unwrap();
+            found.extend((0..slice.slots).map(|slot| at(&slice, slot)));
+        }
+        assert_eq!(proxy.reads(), surveys, "{slos:?}");
+        let source = prometheus(&server.url(), plan(slos));
+        let whole = source.history(from, to, STEP, Detail::Counts, DEADLINE).await.unwrap();
+        let expected: Vec<_> = (0..whole.slots).map(|slot| at(&whole, slot)).collect();
+        assert!(found == expected && found.iter().map(Vec::len).sum::<usize>() > 200, "{slos:?}");
     }
 }
 

@@ -294,7 +294,7 @@ impl Engine {
     fn jobs<'a>(&'a mut self, stretch: &'a Stretch<'a>, passage: &Passage<'a>, range: &Range<usize>) -> Vec<Job<'a>> {
         let jobs = self.slos.iter_mut().zip(&self.rules).enumerate();
         let jobs = jobs.map(|(index, (slo, rules))| Job {
-            seen: slo.run_ahead(stretch.slots.many),
+            seen: (slo.sight, slo.sight_since),
             plans: self.plans[slo.template].clone(),
             slo,
             index,
@@ -389,6 +389,8 @@ impl Job<'_> {
     /// Counts and evaluates.
     pub fn run(&mut self) {
         let slots = self.stretch.slots;
+        // Here, where all processors are at work: tiers take over what the last stretch left.
+        self.seen = self.slo.run_ahead(slots.many);
         // Once: many SLOs share it, on several processors.
         let plans = Arc::clone(&self.plans);
         if self.count_ahead(&slots) {

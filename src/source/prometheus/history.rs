@@ -18,7 +18,7 @@ use crate::source::series::Bounded;
 use crate::source::xor::Samples;
 
 use super::answer::{self, Key, MatrixRow, Notes, Shape};
-use super::remote::{as_queries_name_them, is_missing};
+use super::remote::{as_queries_name_them, is_missing, selects_external};
 use super::survey::Survey;
 use super::{Prometheus, QUERIES_AT_ONCE, seconds};
 
@@ -44,11 +44,11 @@ pub(super) type Surveys = Vec<Arc<Survey>>;
 #[derive(Debug)]
 pub(super) struct Asked {
     /// In the order of the plan's requests.
-    metrics: Vec<Metric>,
+    pub metrics: Vec<Metric>,
 }
 
 #[derive(Debug)]
-enum Metric {
+pub(super) enum Metric {
     /// Chunks, for any of the slots.
     Packed(Packed),
     /// In its slots, all of them.
@@ -56,20 +56,39 @@ enum Metric {
 }
 
 #[derive(Debug, Default)]
-struct Packed {
-    answer: Arc<Answer>,
-    survey: Option<Arc<Survey>>,
+pub(super) struct Packed {
+    pub answer: Arc<Answer>,
+    pub survey: Option<Arc<Survey>>,
     /// Empty for all.
-    le: NeededLe,
+    pub le: NeededLe,
     /// Only what the budgets need was asked for.
-    is_needed: bool,
-    lookback: Lookback,
+    pub is_needed: bool,
+    pub lookback: Lookback,
+}
+
+impl Packed {
+    /// Whether `part`, which was put from it, has all the bounds that the budgets need.
+    fn is_met_by(&self, part: &Part) -> bool {
+        let survey = self.survey.as_ref().filter(|_| self.is_needed);
+        survey.is_none_or(|survey| survey.is_met_by_all(part))
+    }
 }
 
 impl Asked {
     /// Whether all came as chunks, which may be put into slots piece by piece.
     pub fn is_packed(&self) -> bool {
         self.metrics.iter().all(|metric| matches!(metric, Metric::Packed(_)))
+    }
+
+    /// How many slots at the start of `grid` no chunk reaches, if it is known.
+    pub fn idle_slots(&self, grid: Grid) -> usize {
+        let first_ms = self.metrics.iter().map(|metric| match metric {
+            Metric::Packed(packed) => packed.answer.first_ms(),
+            Metric::Put(_) => Some(i64::MIN),
+        });
+        let Some(first_ms) = first_ms.flatten().min() else { return grid.slots };
+        let idle = first_ms.saturating_sub(grid.from.unix_ms()).max(0) / grid.step.ms();
+        (idle as usize).min(grid.slots)
     }
 
     /// Buckets that there are chunks of.
@@ -140,6 +159,17 @@ impl Prometheus {
         Ok(History::empty(piece.from, piece.step, piece.slots).with(parts))
     }
 
+    /// The same where nothing more has to be asked for; `None` where something has.
+    pub(super) fn put_chunks(&self, asked: &Asked, piece: Grid) -> Option<History> {
+        let part = |(index, metric): (usize, &Metric)| {
+            let Metric::Packed(packed) = metric else { return None };
+            let part = self.put_packed(index, packed, piece).ok()?;
+            packed.is_met_by(&part).then_some(part)
+        };
+        let parts = asked.metrics.iter().enumerate().map(part).collect::<Option<Vec<Part>>>()?;
+        Some(History::empty(piece.from, piece.step, piece.slots).with(parts))
+    }
+
     /// One a request of the plan.
     pub(super) async fn surveys(
         &self,
@@ -205,18 +235,15 @@ impl Prometheus {
         to: Timestamp,
         deadline: Deadline,
     ) -> Result<Part, SourceError> {
-        let mut part = self.put_chunks(index, packed, piece).await;
-        let survey = packed.survey.as_ref().filter(|_| packed.is_needed);
-        if let (Ok(found), Some(survey)) = (&part, survey)
-            && !survey.is_met_by_all(found)
-        {
+        let mut part = self.put_packed(index, packed, piece);
+        if part.as_ref().is_ok_and(|part| !packed.is_met_by(part)) {
             // The pieces that follow will need all of them, too.
             let (rest, all) = (grid(piece.from, to, piece.step)?, NeededLe::new());
             match self.buckets(index, rest, piece, packed.survey.as_ref(), &all, deadline).await? {
                 Metric::Packed(all) => *packed = all,
                 Metric::Put(part) => return Ok(part),
             }
-            part = self.put_chunks(index, packed, piece).await;
+            part = self.put_packed(index, packed, piece);
         }
         match part {
             Ok(part) => Ok(part),
@@ -224,11 +251,9 @@ impl Prometheus {
         }
     }
 
-    async fn put_chunks(&self, index: usize, packed: &Packed, grid: Grid) -> Result<Part, SourceError> {
-        let (plan, max_series, max_bytes) = (Arc::clone(&self.plan), self.max_series, self.max_response_bytes);
-        let (answer, lookback) = (Arc::clone(&packed.answer), packed.lookback);
-        let put = move || put_chunks(&answer, &plan.requests[index], grid, lookback, max_series, max_bytes);
-        tokio::task::spawn_blocking(put).await.unwrap_or_else(|_panicked| Err(SourceError::decoder()))
+    fn put_packed(&self, index: usize, packed: &Packed, grid: Grid) -> Result<Part, SourceError> {
+        let request = &self.plan.requests[index];
+        put_chunks(&packed.answer, request, grid, packed.lookback, self.max_series, self.max_response_bytes)
     }
 
     /// The buckets with these `le`, or all of them: the chunks of `grid`, or else the slots of `piece`.
@@ -312,12 +337,12 @@ impl Prometheus {
         }
         let external = self.external_labels(deadline).await?;
         let selectors = self.plan.requests[index].matchers(le);
-        // The server would take such a matcher for one on a series that has no such label.
-        let is_external = |name: &String| external.is_some_and(|external| external.contains_key(name));
-        if selectors.iter().flatten().any(|matcher| is_external(&matcher.name)) {
+        if selects_external(&selectors, external) {
             return Ok(None);
         }
-        let Some(mut answer) = self.read_chunks(&selectors, grid, deadline).await? else { return Ok(None) };
+        let lookback = self.lookback(deadline).await;
+        let answer = self.read_chunks(&selectors, grid, lookback.length, deadline).await?;
+        let Some(mut answer) = answer else { return Ok(None) };
         let survey = match survey {
             Some(survey) => Arc::clone(survey),
             None => Arc::new(self.survey(index, grid.from, grid.last(), deadline).await?),
@@ -325,7 +350,6 @@ impl Prometheus {
         if !as_queries_name_them(&mut answer, external, &survey.series) {
             return Ok(None);
         }
-        let lookback = self.lookback(deadline).await;
         let (answer, survey) = (Arc::new(answer), Some(survey));
         Ok(Some(Packed { answer, survey, le: le.clone(), is_needed: false, lookback }))
     }

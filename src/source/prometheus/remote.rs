@@ -20,6 +20,7 @@ use crate::config;
 use crate::config::selector::{LabelMatcher, MatchOp};
 use crate::config::units::duration;
 use crate::engine::histogram::Labels;
+use crate::engine::time::Duration;
 use crate::source::body;
 use crate::source::chunks::{Answer, Collector, Frames, OutOfRoom};
 use crate::source::error::SourceError;
@@ -49,17 +50,18 @@ impl Prometheus {
         !self.remote.missing.load(Ordering::Relaxed)
     }
 
-    /// The chunks behind the selectors that the slots of `grid` need; `None` if this server has no remote read.
+    /// The chunks behind the selectors that the slots of `grid` need, if each looks back by `lookback`; `None` if this
+    /// server has no remote read.
     pub(super) async fn read_chunks(
         &self,
         selectors: &[Vec<LabelMatcher>],
         grid: Grid,
+        lookback: Duration,
         deadline: Deadline,
     ) -> Result<Option<Answer>, SourceError> {
         if !self.may_have_chunks() {
             return Ok(None);
         }
-        let lookback = self.lookback(deadline).await;
         let body = Bytes::from(request(selectors, grid, lookback));
         // The protocol has no timeout of its own.
         let asked = retry(deadline, |_left| {
@@ -154,7 +156,7 @@ pub(super) fn is_missing(error: &SourceError) -> bool {
     }
 }
 
-fn request(selectors: &[Vec<LabelMatcher>], grid: Grid, lookback: Lookback) -> Vec<u8> {
+fn request(selectors: &[Vec<LabelMatcher>], grid: Grid, lookback: Duration) -> Vec<u8> {
     let matcher = |matcher: &LabelMatcher| Matcher {
         kind: match matcher.op {
             MatchOp::Equal => 0,
@@ -166,7 +168,7 @@ fn request(selectors: &[Vec<LabelMatcher>], grid: Grid, lookback: Lookback) -> V
         value: matcher.value.clone(),
     };
     let query = |matchers: &Vec<LabelMatcher>| Query {
-        start_timestamp_ms: (grid.from - lookback.length).unix_ms(),
+        start_timestamp_ms: (grid.from - lookback).unix_ms(),
         end_timestamp_ms: grid.last().unix_ms(),
         matchers: matchers.iter().map(matcher).collect(),
     };
@@ -199,6 +201,12 @@ impl Unpacking {
         self.frames.finish()?;
         Ok(self.collector.finish())
     }
+}
+
+/// Whether the server would take one of these matchers for one on a label that it adds, which no series has there.
+pub(super) fn selects_external(selectors: &[Vec<LabelMatcher>], external: Option<&Labels>) -> bool {
+    let is_external = |name: &String| external.is_some_and(|external| external.contains_key(name));
+    selectors.iter().flatten().any(|matcher| is_external(&matcher.name))
 }
 
 /// Takes away what the server adds to every series it hands out and to none that it answers queries with: its external

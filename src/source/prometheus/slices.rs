@@ -11,8 +11,9 @@ use tokio::task::AbortHandle;
 use crate::clock::Deadline;
 use crate::engine::time::{Duration, Timestamp};
 use crate::source::SourceError;
+use crate::source::sampler::Grid;
 
-use super::history::{MAX_SLOTS, MAX_SLOTS_OF_CHUNKS, Surveys, columns, grid};
+use super::history::{self, MAX_SLOTS, MAX_SLOTS_OF_CHUNKS, Surveys, columns, grid};
 use super::{Detail, History, Prometheus, slots_per_slice};
 
 /// What an answer of queries may take for one slice, in bytes, and what the counts of a slice of chunks would take, were
@@ -28,6 +29,8 @@ const PIECE_SLOTS: RangeInclusive<usize> = 960..=4_096;
 const PIECES_AHEAD: usize = 1;
 /// Slices asked for at once: the server reads one while another is decoded here.
 const SLICES_AT_ONCE: usize = 2;
+/// Buckets an SLO that slices are cut for before it is known how many there are: two of each of two instances.
+const USUAL_COLUMNS: usize = 4;
 const ATTEMPTS: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_ms(500);
 
@@ -43,14 +46,16 @@ pub struct Slices {
     step: Duration,
     detail: Detail,
     deadline: Duration,
-    /// Unknown before the first slice.
+    /// Slices are asked for on a guess, until one is wrong.
+    guesses: bool,
+    /// Unknown as long as guesses do.
     slots: Option<usize>,
     surveys: Arc<Surveys>,
     /// What was asked for, the oldest first.
     asked: VecDeque<Asked>,
 }
 
-/// A slice that is being read; dropping it stops that.
+/// A slice that is being read; dropping it stops that. One that was asked for on a wrong guess ends before its first piece.
 #[derive(Debug)]
 struct Asked {
     to: Timestamp,
@@ -74,8 +79,9 @@ impl Slices {
         detail: Detail,
         deadline: Duration,
     ) -> Self {
-        let (surveys, asked) = (Arc::new(Surveys::new()), VecDeque::new());
-        Self { prometheus, at: from, next: from, to, step, detail, deadline, slots: None, surveys, asked }
+        let guesses = detail == Detail::Counts && prometheus.may_guess();
+        let (slots, surveys, asked) = (None, Arc::new(Surveys::new()), VecDeque::new());
+        Self { prometheus, at: from, next: from, to, step, detail, deadline, guesses, slots, surveys, asked }
     }
 
     /// The next piece; `None` when all are read. After an error the next call goes on behind the slice that failed, so
@@ -83,9 +89,13 @@ impl Slices {
     pub async fn next(&mut self) -> Option<Result<History, SourceError>> {
         let mut attempt = 0;
         while self.at <= self.to {
-            let (to, piece) = match self.size().await {
-                Ok(slots) => self.oldest(slots).await?,
-                Err(error) => (self.at, Err(error)),
+            let guessed = if self.guesses { self.guess().await } else { None };
+            let (to, piece) = match guessed {
+                Some(guessed) => guessed,
+                None => match self.size().await {
+                    Ok(slots) => self.oldest(slots).await?,
+                    Err(error) => (self.at, Err(error)),
+                },
             };
             let error = match piece {
                 Ok(history) => {
@@ -98,9 +108,9 @@ impl Slices {
                 Err(error) => error,
             };
             // Once more from there, or on behind it.
-            self.asked.clear();
-            self.next = self.at;
+            self.ask_anew();
             match error {
+                _ if std::mem::take(&mut self.guesses) => {}
                 SourceError::TooManySlots { .. } if self.slots.is_some_and(|slots| slots > MAX_SLOTS) => {
                     self.slots = Some(slots_per_slice(columns(&self.surveys, self.detail), SLICE_BYTES));
                 }
@@ -121,6 +131,23 @@ impl Slices {
         None
     }
 
+    /// Forgets what was asked for and did not come yet.
+    fn ask_anew(&mut self) {
+        self.asked.clear();
+        self.next = self.at;
+    }
+
+    /// The next piece, and where its slice ends, as long as what was asked for on a guess is what is needed.
+    async fn guess(&mut self) -> Option<(Timestamp, Result<History, SourceError>)> {
+        self.ask(slots_of_chunks(USUAL_COLUMNS * self.prometheus.slos()), None);
+        let piece = self.piece().await;
+        if piece.is_none() {
+            self.ask_anew();
+            self.guesses = false;
+        }
+        piece
+    }
+
     /// How many slots a slice has.
     async fn size(&mut self) -> Result<usize, SourceError> {
         if let Some(slots) = self.slots {
@@ -135,7 +162,7 @@ impl Slices {
         self.prometheus.refuse_native(&surveys, self.to, deadline).await?;
         let columns = columns(&surveys, self.detail).max(1);
         let slots = if self.prometheus.may_have_chunks() {
-            (SLICE_BYTES / size_of::<f64>() / columns).clamp(1, MAX_SLOTS_OF_CHUNKS)
+            slots_of_chunks(columns)
         } else {
             slots_per_slice(columns, SLICE_BYTES)
         };
@@ -145,15 +172,28 @@ impl Slices {
 
     /// The next piece of the oldest slice, and where that slice ends, while others are being read.
     async fn oldest(&mut self, slots: usize) -> Option<(Timestamp, Result<History, SourceError>)> {
+        self.ask(slots, Some(Arc::clone(&self.surveys)));
+        let at = self.at;
+        Some(self.piece().await.unwrap_or_else(|| (at, Err(SourceError::decoder()))))
+    }
+
+    /// The next piece of what was asked for. A caller may stop waiting and come back.
+    async fn piece(&mut self) -> Option<(Timestamp, Result<History, SourceError>)> {
+        let Asked { to, pieces, .. } = self.asked.front_mut()?;
+        Some((*to, pieces.recv().await?))
+    }
+
+    /// Asks for slices of so many slots, until enough are being read; on a guess if nobody knows what there is.
+    fn ask(&mut self, slots: usize, surveys: Option<Arc<Surveys>>) {
         while self.asked.len() < SLICES_AT_ONCE && self.next <= self.to {
             let from = self.next;
             let to = (from + Duration::from_ms(self.step.ms() * (slots as i64 - 1))).min(self.to);
             self.next = to + self.step;
-            let (prometheus, surveys) = (self.prometheus.clone(), Arc::clone(&self.surveys));
+            let (prometheus, surveys) = (self.prometheus.clone(), surveys.clone());
             let (step, detail, deadline) = (self.step, self.detail, self.deadline);
             let (send, pieces) = mpsc::channel(PIECES_AHEAD);
             let task = tokio::spawn(async move {
-                let read = read(&prometheus, &surveys, (from, to, step), detail, deadline, &send).await;
+                let read = read(&prometheus, surveys.as_deref(), (from, to, step), detail, deadline, &send).await;
                 if let Err(error) = read {
                     // Nobody listens any more.
                     let _ = send.send(Err(error)).await;
@@ -161,34 +201,70 @@ impl Slices {
             });
             self.asked.push_back(Asked { to, pieces, task: task.abort_handle() });
         }
-        // A caller may stop waiting and come back.
-        let Asked { to, pieces, .. } = self.asked.front_mut()?;
-        Some((*to, pieces.recv().await.unwrap_or_else(|| Err(SourceError::decoder()))))
     }
 }
 
-/// Reads one slice and hands its pieces to `send`, as long as somebody wants them.
+/// How many slots of so many buckets a slice of chunks has.
+fn slots_of_chunks(columns: usize) -> usize {
+    (SLICE_BYTES / size_of::<f64>() / columns.max(1)).clamp(1, MAX_SLOTS_OF_CHUNKS)
+}
+
+/// Reads one slice and hands its pieces to `send`, as long as somebody wants them. Without `surveys` it guesses what is
+/// needed, and hands over nothing if that is not it.
 async fn read(
     prometheus: &Prometheus,
-    surveys: &Surveys,
+    surveys: Option<&Surveys>,
     (from, to, step): (Timestamp, Timestamp, Duration),
     detail: Detail,
     deadline: Duration,
     send: &mpsc::Sender<Result<History, SourceError>>,
 ) -> Result<(), SourceError> {
     let grid = grid(from, to, step)?;
-    let mut asked = prometheus.ask_history(surveys, grid, detail, Deadline::after(deadline)).await?;
-    let columns = asked.columns();
-    let slots = if asked.is_packed() && columns > 0 {
-        (PIECE_BYTES / size_of::<f64>() / columns).clamp(*PIECE_SLOTS.start(), *PIECE_SLOTS.end())
-    } else {
-        grid.slots
+    let asked = match surveys {
+        Some(surveys) => Some(prometheus.ask_history(surveys, grid, detail, Deadline::after(deadline)).await?),
+        None => prometheus.guess(grid, Deadline::after(deadline)).await,
     };
-    for piece in grid.pieces(slots) {
-        let history = prometheus.put(&mut asked, piece, grid.last(), Deadline::after(deadline)).await?;
+    let Some(asked) = asked else { return Ok(()) };
+    let slots = match asked.columns() {
+        columns @ 1.. if asked.is_packed() => {
+            (PIECE_BYTES / size_of::<f64>() / columns).clamp(*PIECE_SLOTS.start(), *PIECE_SLOTS.end())
+        }
+        _ => grid.slots,
+    };
+    // What nothing is in needs no putting, however many slots it has.
+    let (idle, busy) = grid.split_at(asked.idle_slots(grid));
+    if idle.slots > 0 && send.send(Ok(History::empty(idle.from, idle.step, idle.slots))).await.is_err() {
+        return Ok(());
+    }
+    put(prometheus, asked, busy.pieces(slots).collect(), deadline, send).await
+}
+
+/// Puts what came into the slots of `pieces`, one piece after the other.
+async fn put(
+    prometheus: &Prometheus,
+    mut asked: history::Asked,
+    mut pieces: VecDeque<Grid>,
+    deadline: Duration,
+    send: &mpsc::Sender<Result<History, SourceError>>,
+) -> Result<(), SourceError> {
+    let Some(last) = pieces.back().map(Grid::last) else { return Ok(()) };
+    loop {
+        let (putting, sending) = (prometheus.clone(), send.clone());
+        // As far as the chunks will do, in one go: a thread that is woken for each piece costs more than the piece.
+        let put = tokio::task::spawn_blocking(move || {
+            while let Some(history) = pieces.front().and_then(|piece| putting.put_chunks(&asked, *piece)) {
+                pieces.pop_front();
+                if sending.blocking_send(Ok(history)).is_err() {
+                    pieces.clear();
+                }
+            }
+            (asked, pieces)
+        });
+        (asked, pieces) = put.await.map_err(|_panicked| SourceError::decoder())?;
+        let Some(piece) = pieces.pop_front() else { return Ok(()) };
+        let history = prometheus.put(&mut asked, piece, last, Deadline::after(deadline)).await?;
         if send.send(Ok(history)).await.is_err() {
             return Ok(());
         }
     }
-    Ok(())
 }

@@ -16,7 +16,7 @@ use super::answer::{self, Key, Metric, Shape};
 use super::{Prometheus, seconds};
 
 /// How far before a range a sample may lie that still counts at its start, at least.
-const LOOKBACK: Duration = Duration::from_minutes(15);
+pub(super) const LOOKBACK: Duration = Duration::from_minutes(15);
 
 /// What a metric has.
 #[derive(Debug, Default)]
