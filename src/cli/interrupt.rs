@@ -6,6 +6,7 @@ use std::ops::Deref;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use super::output;
 use crate::source::reader::Stop;
 
 /// What a shell says of a command that Ctrl-C ended: 128 and the signal's number.
@@ -54,6 +55,7 @@ pub fn watch<const N: usize>() -> [Stop; N] {
             let _ = stop.send(true);
         }
         if tokio::signal::ctrl_c().await.is_ok() {
+            output::discard_drafts();
             std::process::exit(INTERRUPTED.into());
         }
     });

@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod interrupt;
 pub mod notify_test;
+pub mod output;
 pub mod progress;
 pub mod record;
 pub mod remote;
@@ -23,6 +24,7 @@ pub mod test;
 pub mod tune;
 pub mod when;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +35,8 @@ pub const FINE: u8 = 0;
 pub const FOUND: u8 = 1;
 /// The command could not do its work.
 pub const COULD_NOT_RUN: u8 = 2;
+/// What a shell says of a command that ended because nobody reads its output any more: 128 and SIGPIPE's number.
+pub const UNREAD: u8 = 141;
 
 /// SLO burn-rate alerting on latency budgets
 #[derive(Debug, Parser)]
@@ -92,6 +96,11 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::NotifyTest(args) => notify_test::run(args),
         Command::Schema(args) => schema::run(args),
     }
+}
+
+/// Says something on standard error; whoever closed it or filled its disk does not hear it.
+pub fn tell(text: impl std::fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// Whether a command ended because nobody reads its output any more.

@@ -78,7 +78,7 @@ impl Remarks {
     /// Shows what is new.
     pub fn show(&mut self) {
         let list = self.remarks.list();
-        list[self.shown..].iter().for_each(|remark| anstream::eprintln!("warning: {remark}"));
+        list[self.shown..].iter().for_each(|remark| super::tell(format_args!("warning: {remark}")));
         self.shown = list.len();
     }
 }

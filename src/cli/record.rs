@@ -1,12 +1,12 @@
 //! `slowburn record`: a stretch of history in one file, for a postmortem, a test, or a replay without the source.
 
-use std::fs::OpenOptions;
-use std::io::{BufWriter, ErrorKind};
+use std::io::{BufWriter, IntoInnerError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+use super::output::{Draft, Target};
 use super::progress::{Bar, Remarks};
 use super::stretch::Stretch;
 use super::{interrupt, sound};
@@ -50,7 +50,9 @@ pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
     let (from, to) = args.stretch.slots(&reader, config, now)?;
     let (from, to) = (from.align_up(interval), to.align_down(interval));
     anyhow::ensure!(from <= to, "there is no slot of {interval} between {from} and {to}");
-    let mut recorder = Recorder::create(&args.out, args.force, config, from, to)?;
+    let read = [args.config.as_path()].into_iter().chain(args.stretch.file()).collect::<Vec<_>>();
+    let draft = Target::new(&args.out, args.force, &read)?.draft()?;
+    let mut recorder = Recorder::new(&args.out, draft, config, (from, to))?;
     let runtime = interrupt::Background::new()?;
     let bar = Bar::of_slots("Recording");
     let (ended, stopped) = runtime.block_on(async {
@@ -64,15 +66,15 @@ pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
     match (ended, recorded?) {
         (Err(error), None) => Err(error.context("nothing was recorded")),
         (Err(error), Some(told)) => {
-            anstream::eprintln!("{told}");
+            super::tell(told);
             Err(error.context(format!("'{path}' ends early")))
         }
         (Ok(()), None) => {
-            anstream::eprintln!("interrupted before anything was recorded");
+            super::tell("interrupted before anything was recorded");
             Ok(interrupt::INTERRUPTED.into())
         }
         (Ok(()), Some(told)) => {
-            anstream::eprintln!("{told}{}", if stopped { "; interrupted, so it ends early" } else { "" });
+            super::tell(told + if stopped { "; interrupted, so it ends early" } else { "" });
             Ok(if stopped { interrupt::INTERRUPTED } else { super::FINE }.into())
         }
     }
@@ -81,7 +83,7 @@ pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
 /// A recording that is being made.
 struct Recorder<'a> {
     path: &'a Path,
-    writer: Writer<BufWriter<std::fs::File>>,
+    writer: Writer<BufWriter<Draft>>,
     interval: Duration,
     /// The first slot that fills windows.
     first: Timestamp,
@@ -92,15 +94,9 @@ struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    fn create(path: &'a Path, force: bool, config: &Config, from: Timestamp, to: Timestamp) -> anyhow::Result<Self> {
-        let shown = path.display();
-        let file = OpenOptions::new().write(true).create(true).truncate(true).create_new(!force).open(path);
-        let file = file.map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => anyhow::anyhow!("'{shown}' is there already; --force writes it anew"),
-            _ => anyhow::Error::new(error).context(format!("cannot write '{shown}'")),
-        })?;
-        let writer = Writer::new(BufWriter::new(file), config, from, to);
-        let writer = writer.with_context(|| format!("cannot write '{shown}'"))?;
+    fn new(path: &'a Path, draft: Draft, config: &Config, (from, to): (Timestamp, Timestamp)) -> anyhow::Result<Self> {
+        let writer = Writer::new(BufWriter::new(draft), config, from, to);
+        let writer = writer.with_context(|| format!("cannot write '{}'", path.display()))?;
         let interval = config.spec.interval;
         let first = (from - config.spec.longest_window()).align_down(interval);
         Ok(Self { path, writer, interval, first, from, to, next: first })
@@ -127,16 +123,10 @@ impl<'a> Recorder<'a> {
     fn finish(self) -> std::io::Result<Option<String>> {
         let last = self.next - self.interval;
         if last < self.from {
-            drop(self.writer);
-            std::fs::remove_file(self.path)?;
             return Ok(None);
         }
-        if last < self.to {
-            self.writer.finish_at(last)?
-        } else {
-            self.writer.finish()?
-        };
-        let bytes = std::fs::metadata(self.path)?.len();
+        let file = if last < self.to { self.writer.finish_at(last)? } else { self.writer.finish()? };
+        let bytes = file.into_inner().map_err(IntoInnerError::into_error)?.keep()?;
         let slots = last.slot_number(self.interval) - self.from.slot_number(self.interval) + 1;
         let (path, from) = (self.path.display(), self.from);
         Ok(Some(format!("recorded {slots} slots, {from} to {last}, in {}: {path}", size(bytes))))

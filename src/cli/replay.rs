@@ -5,9 +5,8 @@ pub mod page;
 pub mod silences;
 mod subject;
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -16,6 +15,7 @@ use clap::ValueEnum;
 use self::judging::TimeZone;
 use self::subject::Subject;
 use super::interrupt;
+use super::output::Target;
 use super::progress::{Bar, Remarks};
 use super::stretch::Stretch;
 use crate::clock::Clock;
@@ -64,6 +64,14 @@ enum Format {
     Html,
 }
 
+impl Replay {
+    /// The files that are read.
+    fn read(&self) -> Vec<&Path> {
+        let others = [&self.incidents, &self.compare, &self.silences].into_iter().filter_map(Option::as_deref);
+        [self.config.as_path()].into_iter().chain(others).chain(self.stretch.file()).collect()
+    }
+}
+
 pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     let mut subject = Subject::read(&args.config, args.compare.as_deref(), args.format)?;
     let now = Clock.now();
@@ -76,14 +84,7 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         subject.silence(&silences::read(path, from, to)?);
     }
     let given = judging::given(incidents.as_ref(), from, to);
-    // Opened before the work, so that a path that cannot be written to costs no wait.
-    let mut out: Box<dyn Write> = match &args.out {
-        Some(path) => {
-            let file = File::create(path).with_context(|| format!("cannot write '{}'", path.display()))?;
-            Box::new(BufWriter::new(file))
-        }
-        None => Box::new(io::stdout().lock()),
-    };
+    let out = args.out.as_deref().map(|path| Target::replacing(path, &args.read())).transpose()?;
     keep_freed_memory();
     let runtime = interrupt::Background::new()?;
     let bar = Bar::of_slots("Replaying");
@@ -101,7 +102,7 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     let reached = found.document().to;
     let stopped = stopped && reached < to.align_down(subject.config().spec.interval);
     if stopped && found.document().evaluations == 0 {
-        anstream::eprintln!("interrupted before anything was replayed");
+        super::tell("interrupted before anything was replayed");
         return Ok(interrupt::INTERRUPTED.into());
     }
     // Nothing of the range was read, only some of what fills the windows before it.
@@ -111,11 +112,14 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         return Err(broken.into());
     }
     found.judge(args.time_zone.0, incidents.is_some().then_some(&given.known));
-    subject.write(&found, args.format, &mut *out).context("cannot write the result")?;
+    match out {
+        Some(target) => target.write(|out| subject.write(&found, args.format, out))?,
+        None => subject.write(&found, args.format, &mut io::stdout().lock()).context("cannot write the result")?,
+    }
     match found.broken() {
         Some(broken) => Err(broken.into()),
         None if stopped => {
-            anstream::eprintln!("interrupted: what is shown ends at {reached}");
+            super::tell(format_args!("interrupted: what is shown ends at {reached}"));
             Ok(interrupt::INTERRUPTED.into())
         }
         None => Ok(super::FINE.into()),

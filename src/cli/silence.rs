@@ -117,7 +117,7 @@ fn add(args: &Add) -> anyhow::Result<ExitCode> {
     }
     let made: Made = serde_json::from_slice(&answer.body).context("the answer is not that of a slowburn daemon")?;
     for warning in &made.warnings {
-        anstream::eprintln!("{}", wrapped(&format!("warning: {warning}")).yellow());
+        super::tell(wrapped(&format!("warning: {warning}")).yellow());
     }
     writeln!(anstream::stdout(), "{}", made.data.id)?;
     Ok(super::FINE.into())
@@ -150,7 +150,7 @@ fn expire(args: &Expire) -> anyhow::Result<ExitCode> {
 }
 
 fn refused(why: &str) -> ExitCode {
-    anstream::eprintln!("{}", wrapped(&format!("refused: {why}")).red());
+    super::tell(wrapped(&format!("refused: {why}")).red());
     super::FOUND.into()
 }
 

@@ -1,5 +1,6 @@
 //! What a command reads before its work: all that is wrong with it is shown, and only what is sound is handed on.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use crate::config::{self, Config, Diagnostics, Loaded};
@@ -7,7 +8,16 @@ use crate::config::{self, Config, Diagnostics, Loaded};
 /// The configuration of a main file, its warnings shown. `undone` says what a broken one keeps from being done:
 /// `nothing was replayed`.
 pub fn configuration(file: &Path, undone: &str) -> anyhow::Result<Config> {
-    let Loaded { config, warnings } = sound(config::load_with_process_env(file), "the configuration", undone)?;
+    shown(config::load_with_process_env(file), undone)
+}
+
+/// [`configuration`] for what tells nobody and asks nobody: files of secrets may be missing.
+pub fn configuration_without_secrets(file: &Path, undone: &str) -> anyhow::Result<Config> {
+    shown(config::load_without_secrets(file), undone)
+}
+
+fn shown(loaded: Result<Loaded, Diagnostics>, undone: &str) -> anyhow::Result<Config> {
+    let Loaded { config, warnings } = sound(loaded, "the configuration", undone)?;
     show(&warnings);
     Ok(config)
 }
@@ -23,6 +33,7 @@ pub fn sound<T>(read: Result<T, Diagnostics>, what: &str, undone: &str) -> anyho
 /// Prints to stderr; anstream drops the colours where they are not wanted (`NO_COLOR`, no terminal).
 pub fn show(diagnostics: &Diagnostics) {
     if !diagnostics.is_empty() {
-        anstream::eprint!("{}", diagnostics.render(true));
+        // Whoever closed it does not hear it.
+        let _ = write!(anstream::stderr(), "{}", diagnostics.render(true));
     }
 }

@@ -1,6 +1,6 @@
 //! The stretch of history that a command reads: from where, and from when to when.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -41,6 +41,11 @@ impl Stretch {
             (None, Some(folder)) => Origin::Tsdb(folder.clone()),
             (None, None) => Origin::Source,
         }
+    }
+
+    /// The file that is read, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.recording.as_deref()
     }
 
     /// What is to be read: what the user says, within what there is.

@@ -1,12 +1,13 @@
 //! `slowburn test`: tries rules on made-up series, for a user's CI. Asks nobody and sends nothing.
 
-use std::io::Write as _;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use regex::Regex;
 
+use super::output::Target;
 use super::sound;
 use crate::config::testing::{TestFile, load_tests};
 use crate::rule_test::{self, Tally, TestResult};
@@ -37,15 +38,17 @@ pub fn run(args: &Test) -> anyhow::Result<ExitCode> {
     let Some(files) = load(args) else {
         return Ok(super::COULD_NOT_RUN.into());
     };
+    let read: Vec<&Path> = args.files.iter().chain(&args.config).map(PathBuf::as_path).collect();
+    let junit = args.junit.as_deref().map(|path| Target::replacing(path, &read)).transpose()?;
     let mut tally = Tally::default();
     let mut results: Vec<(&Path, Vec<TestResult<'_>>)> = Vec::new();
     for file in &files {
         results.push((&file.path, try_all(args, file, &mut tally)?));
     }
-    writeln!(anstream::stdout(), "{}", tally.in_words())?;
-    if let Some(path) = &args.junit {
+    say(&format!("{}\n", tally.in_words()))?;
+    if let Some(target) = junit {
         let xml = rule_test::junit(&results).context("cannot make JUnit XML")?;
-        std::fs::write(path, xml).with_context(|| format!("cannot write '{}'", path.display()))?;
+        target.write(|out| out.write_all(xml.as_bytes()))?;
     }
     if tally == Tally::default() {
         anyhow::bail!("no test has a name that --run matches");
@@ -73,21 +76,28 @@ fn load(args: &Test) -> Option<Vec<TestFile>> {
 
 /// Runs a file's tests and shows each as soon as it is done.
 fn try_all<'a>(args: &Test, file: &'a TestFile, tally: &mut Tally) -> anyhow::Result<Vec<TestResult<'a>>> {
-    let mut out = anstream::stdout();
     let mut results = Vec::new();
     if !args.quiet {
-        writeln!(out, "{}", file.path.display())?;
+        say(&format!("{}\n", file.path.display()))?;
     }
     let wanted = |name: &str| args.run.as_ref().is_none_or(|regex| regex.is_match(name));
     for test in file.tests.iter().filter(|test| wanted(&test.name)) {
         let result = rule_test::run(&file.config, test);
-        out.write_all(rule_test::show(&file.path, &result, args.quiet).as_bytes())?;
+        say(&rule_test::show(&file.path, &result, args.quiet))?;
         if args.show {
-            out.write_all(rule_test::timeline(&file.config, &result).as_bytes())?;
+            say(&rule_test::timeline(&file.config, &result))?;
         }
-        out.flush()?;
         tally.add(&result);
         results.push(result);
     }
     Ok(results)
+}
+
+/// Prints it at once. Whoever has seen enough (`| head`) does not keep the rest from being tried, nor from counting.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        said => said,
+    }
 }

@@ -1,7 +1,6 @@
 //! `slowburn tune`: searches history for settings of burn-rate rules that would have done better. Sends nothing.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +10,7 @@ use std::thread::available_parallelism;
 use anyhow::Context as _;
 use clap::ValueEnum;
 
+use super::output::Target;
 use super::progress::{Bar, Remarks};
 use super::replay::silences;
 use super::stretch::Stretch;
@@ -99,6 +99,14 @@ fn pages(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "write a number such as 2 or 0.5".to_owned())
 }
 
+impl Tune {
+    /// The files that are read, but for those of the configuration: rules are tuned again and again.
+    fn read(&self) -> Vec<&Path> {
+        let others = [&self.bounds, &self.silences].into_iter().filter_map(Option::as_deref);
+        [self.config.as_path(), &self.incidents].into_iter().chain(others).chain(self.stretch.file()).collect()
+    }
+}
+
 pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
     let mut config = sound::configuration(&args.config, UNDONE)?;
     // What may be wrong with the arguments is said before anything is waited for.
@@ -106,9 +114,7 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
     let space = space(args, &config, &written)?;
     let known = KnownIncidents::load(&args.incidents, &config.spec);
     let incidents = sound::sound(known, "the file of incidents", UNDONE)?;
-    if let Some(path) = args.out.as_deref().filter(|path| !args.force && path.exists()) {
-        anyhow::bail!("'{}' exists; --force overwrites it", path.display());
-    }
+    let out = args.out.as_deref().map(|path| Target::new(path, args.force, &args.read())).transpose()?;
     let now = Clock.now();
     let reader = Reader::open(&config, &args.stretch.origin())?.ok_or(ReplayError::NoHistory)?;
     let mut remarks = Remarks::of(&reader);
@@ -134,7 +140,7 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
     let store = match read {
         Ok(store) => store,
         Err(StoreError::Stopped) => {
-            anstream::eprintln!("{}", StoreError::Stopped);
+            super::tell(StoreError::Stopped);
             return Ok(interrupt::INTERRUPTED.into());
         }
         Err(error) => return Err(error.into()),
@@ -155,10 +161,13 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
         Step::Tried { done, total } | Step::Checked { done, total } => shown.count(done, total),
     });
     shown.clear();
+    // Written before it is shown: whoever reads along may have seen enough.
+    let told = match (out, &args.out) {
+        (Some(target), Some(path)) => Some(write(&tuning, &written, path, target)?),
+        _ => None,
+    };
     print(&tuning, args.format)?;
-    if let Some(path) = &args.out {
-        write(&tuning, &written, path, args.force)?;
-    }
+    told.into_iter().for_each(super::tell);
     let code = match tuning.recommended {
         _ if tuning.stopped || tuning.present.held_back.is_none() => interrupt::INTERRUPTED,
         Some(_) => super::FINE,
@@ -202,18 +211,13 @@ fn print(tuning: &Tuning, format: Format) -> anyhow::Result<()> {
     written.and_then(|()| out.flush()).context("cannot write the result")
 }
 
-fn write(tuning: &Tuning, written: &WrittenRules, path: &Path, force: bool) -> anyhow::Result<()> {
+/// Writes the recommended rules, if there are any. Returns what is to be said of it.
+fn write(tuning: &Tuning, written: &WrittenRules, path: &Path, target: Target) -> anyhow::Result<String> {
     let shown = path.display().to_string();
     let Some(point) = tuning.recommended() else {
-        eprintln!("Nothing is recommended, so '{shown}' was not written.");
-        return Ok(());
+        return Ok(format!("Nothing is recommended, so '{shown}' was not written."));
     };
-    let mut options = OpenOptions::new();
-    // Whoever made it meanwhile keeps it.
-    options.write(true).create(force).create_new(!force).truncate(force);
-    let mut file = options.open(path).with_context(|| format!("cannot write '{shown}'"))?;
     let text = rule_file(tuning, point, written, &shown, Clock.now());
-    file.write_all(text.as_bytes()).with_context(|| format!("cannot write '{shown}'"))?;
-    eprintln!("Wrote '{shown}'. To use it, {}.", written.adoption(&shown));
-    Ok(())
+    target.write(|out| out.write_all(text.as_bytes()))?;
+    Ok(format!("Wrote '{shown}'. To use it, {}.", written.adoption(&shown)))
 }

@@ -30,6 +30,7 @@ mod real;
 mod remote_read;
 mod replay;
 mod report;
+mod results;
 mod route;
 mod rule_test;
 mod same_decisions;

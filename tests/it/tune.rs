@@ -269,7 +269,11 @@ fn a_rule_file_is_checked_and_replays_to_what_was_promised() {
     // What stands there stays, unless somebody says otherwise.
     let again = run(&format!("tune {given} {search} --out tuned.yml"));
     assert_eq!(again.status.code(), Some(2));
-    assert!(text(&again.stderr).contains("'tuned.yml' exists; --force overwrites it"), "{}", text(&again.stderr));
+    assert!(
+        text(&again.stderr).contains("'tuned.yml' is there already; --force writes it anew"),
+        "{}",
+        text(&again.stderr)
+    );
     assert_eq!(fs::read_to_string(folder.path().join("tuned.yml")).unwrap(), written);
     let forced = run(&format!("tune {given} {search} --max-pages-per-week 12 --out tuned.yml --force"));
     assert!(forced.status.success(), "{}", text(&forced.stderr));
