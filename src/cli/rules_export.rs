@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::output::Target;
 use crate::config::exported::{alert_name, labels};
 use crate::config::promql::Query;
 use crate::config::selector::Selector;
@@ -41,11 +42,20 @@ pub struct Export {
     /// The main configuration file
     #[arg(long, value_name = "FILE", default_value = "slowburn.yml")]
     config: PathBuf,
+    /// Write to this file instead of standard output; it stays as it is if there is a mistake
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
-    let config = super::sound::configuration(&args.config, "nothing was exported")?;
-    std::io::stdout().write_all(export(&config.spec, &config.selectors).as_bytes())?;
+    let config = super::sound::configuration_without_secrets(&args.config, "nothing was exported")?;
+    let text = export(&config.spec, &config.selectors);
+    match &args.out {
+        Some(path) => {
+            Target::replacing(path, &[&args.config])?.write(|out| out.write_all(text.as_bytes()))?;
+        }
+        None => std::io::stdout().write_all(text.as_bytes())?,
+    }
     Ok(super::FINE.into())
 }
 

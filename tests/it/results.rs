@@ -132,3 +132,18 @@ fn a_standard_error_that_is_full_keeps_nobody_from_the_result() {
         assert_eq!(folder.command(args).stderr(full()).status().unwrap().code(), Some(code), "{args}");
     }
 }
+
+#[test]
+fn rules_are_exported_without_any_secret() {
+    let folder = Folder::new();
+    let webhook = "webhook: {url: 'http://127.0.0.1:9'}";
+    let text = folder.read("slowburn.yml").replace(webhook, "pagerduty: {routing_key_file: /none}");
+    assert!(text.contains("/none"));
+    folder.write("slowburn.yml", &text);
+    assert_eq!(folder.run("rules export"), (Some(0), String::new()));
+    assert_eq!(folder.run("rules export --out exported.yml"), (Some(0), String::new()));
+    assert!(folder.read("exported.yml").contains("- alert: \"SlowburnSpike\""));
+    folder.write("slowburn.yml", "journeys: 1\n");
+    let (code, said) = folder.run("rules export --out exported.yml");
+    assert!(code == Some(2) && folder.read("exported.yml").contains("SlowburnSpike"), "{said}");
+}
