@@ -1,5 +1,6 @@
 //! `slowburn record`: a stretch of history in one file, for a postmortem, a test, or a replay without the source.
 
+use std::collections::BTreeSet;
 use std::io::{BufWriter, IntoInnerError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,18 +9,16 @@ use anyhow::Context as _;
 
 use super::output::{Draft, Target};
 use super::progress::{Bar, Remarks};
-use super::stretch::Stretch;
+use super::stretch::{self, Stretch};
 use super::{interrupt, sound};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::time::{Duration, Timestamp};
-use crate::replay::Progress;
+use crate::replay::driver::warm_from;
+use crate::replay::{Progress, SLICE_DEADLINE};
 use crate::source::prometheus::Detail;
 use crate::source::reader::{Reader, Stop};
 use crate::source::recording::Writer;
-
-/// Each request for a slice of history may take this long.
-const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -62,6 +61,7 @@ pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
     bar.clear();
     remarks.show();
     let path = args.out.display();
+    let unseen = recorder.unseen(config);
     let recorded = recorder.finish().with_context(|| format!("cannot write '{path}'"));
     match (ended, recorded?) {
         (Err(error), None) => Err(error.context("nothing was recorded")),
@@ -69,11 +69,13 @@ pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
             super::tell(told);
             Err(error.context(format!("'{path}' ends early")))
         }
+        (Ok(()), None) if !stopped => Err(stretch::nothing_seen(from, to)),
         (Ok(()), None) => {
             super::tell("interrupted before anything was recorded");
             Ok(interrupt::INTERRUPTED.into())
         }
         (Ok(()), Some(told)) => {
+            stretch::warn_of_unseen(&unseen);
             super::tell(told + if stopped { "; interrupted, so it ends early" } else { "" });
             Ok(if stopped { interrupt::INTERRUPTED } else { super::FINE }.into())
         }
@@ -91,6 +93,8 @@ struct Recorder<'a> {
     to: Timestamp,
     /// The first slot that is not recorded yet.
     next: Timestamp,
+    /// SLOs that had a series.
+    seen: BTreeSet<usize>,
 }
 
 impl<'a> Recorder<'a> {
@@ -98,8 +102,8 @@ impl<'a> Recorder<'a> {
         let writer = Writer::new(BufWriter::new(draft), config, from, to);
         let writer = writer.with_context(|| format!("cannot write '{}'", path.display()))?;
         let interval = config.spec.interval;
-        let first = (from - config.spec.longest_window()).align_down(interval);
-        Ok(Self { path, writer, interval, first, from, to, next: first })
+        let first = warm_from(&config.spec, from);
+        Ok(Self { path, writer, interval, first, from, to, next: first, seen: BTreeSet::new() })
     }
 
     /// An error leaves what was recorded before it.
@@ -113,16 +117,23 @@ impl<'a> Recorder<'a> {
                 false => format!("reading history stopped at {}", self.next),
             })?;
             self.writer.push(&slice).with_context(|| format!("cannot write '{}'", self.path.display()))?;
+            self.seen.extend(slice.series.iter().map(|series| series.slo));
             self.next = slice.to() + interval;
             bar.show(Progress { at: self.next, done: slots(self.next), total: slots(to) + 1 });
         }
         Ok(())
     }
 
+    /// The SLOs that had no series.
+    fn unseen(&self, config: &Config) -> Vec<String> {
+        let slos = config.spec.slos.iter().enumerate();
+        slos.filter(|(slo, _)| !self.seen.contains(slo)).map(|(_, slo)| slo.place()).collect()
+    }
+
     /// Says what was recorded; `None`, and no file, if there is nothing of what it is about.
     fn finish(self) -> std::io::Result<Option<String>> {
         let last = self.next - self.interval;
-        if last < self.from {
+        if last < self.from || self.seen.is_empty() {
             return Ok(None);
         }
         let file = if last < self.to { self.writer.finish_at(last)? } else { self.writer.finish()? };

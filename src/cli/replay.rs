@@ -17,7 +17,7 @@ use self::subject::Subject;
 use super::interrupt;
 use super::output::Target;
 use super::progress::{Bar, Remarks};
-use super::stretch::Stretch;
+use super::stretch::{self, Stretch};
 use crate::clock::Clock;
 use crate::replay::ReplayError;
 use crate::source::reader::Reader;
@@ -111,6 +111,17 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     {
         return Err(broken.into());
     }
+    if !found.has_seen() {
+        return match found.broken() {
+            Some(broken) => Err(broken.into()),
+            None if stopped => {
+                super::tell("interrupted before anything was seen");
+                Ok(interrupt::INTERRUPTED.into())
+            }
+            None => Err(stretch::nothing_seen(from, to)),
+        };
+    }
+    found.unseen().iter().for_each(|places| stretch::warn_of_unseen(places));
     found.judge(args.time_zone.0, incidents.is_some().then_some(&given.known));
     match out {
         Some(target) => target.write(|out| subject.write(&found, args.format, out))?,

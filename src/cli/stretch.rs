@@ -69,7 +69,7 @@ impl Stretch {
             (Some(from), _) if from > last => anyhow::bail!("{holds}; --from {from} is after it"),
             (_, Some(to)) if to < first => anyhow::bail!("{holds}; --to {to} is before it"),
             (_, Some(to)) if to.since(last) > LOOKBACK => {
-                anstream::eprintln!("warning: {holds}, and ends {} before --to", to.since(last));
+                super::tell(format_args!("warning: {holds}, and ends {} before --to", to.since(last)));
             }
             _ => {}
         }
@@ -92,6 +92,24 @@ fn selectors(config: &Config) -> String {
         more => format!(" and {more} more"),
     };
     format!("{}{more}, which the configuration asks for", selectors.join(", "))
+}
+
+/// What a range that holds nothing at all comes to: whatever it said would read as if all had been well.
+pub fn nothing_seen(from: Timestamp, to: Timestamp) -> anyhow::Error {
+    anyhow::anyhow!(
+        "nothing that the configuration asks for is there from {from} to {to}: look at the range and at the histograms"
+    )
+}
+
+/// Warns of SLOs of which nothing was seen, by their places.
+pub fn warn_of_unseen(places: &[String]) {
+    let Some((first, others)) = places.split_first() else { return };
+    let others = match others {
+        [] => String::new(),
+        [second] => format!(" and {second}"),
+        others => format!(" and {} others", others.len()),
+    };
+    super::tell(format_args!("warning: nothing was seen of {first}{others}: what would have come of it is not known"));
 }
 
 /// The newest slot the source can be trusted to have in full: the one a daemon would have polled by now.

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use super::output::Target;
 use super::progress::{Bar, Remarks};
 use super::replay::silences;
-use super::stretch::Stretch;
+use super::stretch::{self, Stretch};
 use super::{interrupt, sound};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -145,6 +145,11 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Err(error.into()),
     };
+    let unseen = store.unseen(&config.spec);
+    if unseen.len() == config.spec.slos.len() {
+        return Err(stretch::nothing_seen(store.from, store.to));
+    }
+    stretch::warn_of_unseen(&unseen);
     let options = Options {
         trials: args.trials as usize,
         seed: args.seed,

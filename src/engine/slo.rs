@@ -346,6 +346,11 @@ impl Slo {
         std::array::from_fn(|column| newest[column] - before[column])
     }
 
+    /// Slots in which it was measured since the beginning.
+    pub fn seen_slots(&self) -> f64 {
+        self.seen_slots
+    }
+
     /// Requests and slow requests since the beginning.
     pub fn totals(&self) -> [f64; 2] {
         match self.counters.newest() {

@@ -33,6 +33,9 @@ pub struct Document {
     /// Slots that were evaluated.
     pub evaluations: u64,
     pub from: Timestamp,
+    /// Whether there was any series, in the range or in what fills windows before it.
+    #[serde(skip)]
+    pub has_counted: bool,
     #[serde(serialize_with = "sorted")]
     pub held_back: HeldBack,
     pub incidents: Vec<IncidentSummary>,
@@ -53,6 +56,9 @@ pub struct Document {
     pub statistics: Option<Statistics>,
     /// The last slot that was replayed.
     pub to: Timestamp,
+    /// Places of the SLOs of which nothing was seen: what they would have led to is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
     pub version: u32,
 }
 
@@ -81,6 +87,8 @@ pub struct SloSummary {
     pub objective_ppm: u32,
     /// Those that watch it, by name.
     pub rules: Vec<RuleName>,
+    /// Slots in which it was measured, of [`Document::evaluations`]; not those of a maintenance that does not count.
+    pub seen_slots: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -129,8 +137,9 @@ pub(super) struct Decisions<'a> {
     pub from: Timestamp,
     pub to: Timestamp,
     pub slots: u64,
-    /// Template, values of `by`, requests and slow requests.
-    pub totals: Vec<(usize, Labels, [f64; 2])>,
+    pub has_counted: bool,
+    /// Template, values of `by`, requests, slow requests and slots that were seen.
+    pub totals: Vec<(usize, Labels, [f64; 3])>,
     pub alerts: Vec<AlertRecord>,
     pub incidents: Vec<IncidentRecord>,
     pub notifications: Vec<Arc<Notification>>,
@@ -145,7 +154,10 @@ impl Document {
         decisions.totals.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         decisions.alerts.sort_by(|a, b| alert_order(a).cmp(&alert_order(b)));
         decisions.incidents.sort_by(|a, b| (a.opened_at, &a.key).cmp(&(b.opened_at, &b.key)));
-        let slos = decisions.totals.into_iter().map(|(template, labels, [events, bad])| {
+        let seen = |template: usize| decisions.totals.iter().any(|(of, _, [.., seen])| *of == template && *seen > 0.0);
+        let unseen = spec.slos.iter().enumerate().filter(|(template, _)| !seen(*template));
+        let unseen = unseen.map(|(_, slo)| slo.place()).collect();
+        let slos = decisions.totals.into_iter().map(|(template, labels, [events, bad, seen])| {
             let slo = &spec.slos[template];
             let bad_ratio = if events > 0.0 { bad / events } else { 0.0 };
             SloSummary {
@@ -158,6 +170,7 @@ impl Document {
                 bad_events: bad.round() as u64,
                 budget_consumed: bad_ratio / slo.allowed_ratio(),
                 rules: rule_names(slo),
+                seen_slots: seen as u64,
             }
         });
         let incidents = decisions.incidents.into_iter().map(|incident| IncidentSummary {
@@ -184,6 +197,8 @@ impl Document {
             to: decisions.to,
             interval_s: spec.interval.secs(),
             evaluations: decisions.slots,
+            has_counted: decisions.has_counted,
+            unseen,
             slos: slos.collect(),
             alerts: decisions.alerts,
             incidents: incidents.collect(),

@@ -13,6 +13,7 @@ use crate::engine::incident::IncidentRecord;
 use crate::engine::machine::ahead::Job;
 use crate::engine::notification::Notification;
 use crate::engine::rule::Limit;
+use crate::engine::slo::Slo;
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::{Effect, Engine, Input, Outcome, Spec};
 use crate::source::SourceError;
@@ -24,7 +25,7 @@ use super::document::{Decisions, Document};
 use super::score::{Known, Ledger};
 
 /// Each request for a slice of history may take this long.
-pub(super) const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
+pub const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
 /// Slots that are tried at once after one that had to be stepped by itself; twice as many each time that they can be.
 const LEAST_REACH: usize = 64;
 const MOST_REACH: usize = 1 << 20;
@@ -135,7 +136,7 @@ pub(super) fn inwards(
 }
 
 /// Where history must begin for windows to be full at `from`.
-pub(super) fn warm_from(spec: &Spec, from: Timestamp) -> Timestamp {
+pub fn warm_from(spec: &Spec, from: Timestamp) -> Timestamp {
     (from - spec.longest_window()).align_down(spec.interval)
 }
 
@@ -231,11 +232,19 @@ pub struct Recorder {
     log: Log,
 }
 
+/// Requests, slow requests, and the slots that were seen.
+type Sums = [f64; 3];
+
+fn sums(slo: &Slo) -> Sums {
+    let [events, bad] = slo.totals();
+    [events, bad, slo.seen_slots()]
+}
+
 struct Log {
     from: Timestamp,
     last: Option<Timestamp>,
-    /// Requests and slow requests of each SLO before `from`; SLOs that appear later start at zero.
-    before: Option<Vec<[f64; 2]>>,
+    /// What each SLO had counted before `from`; SLOs that appear later start at zero.
+    before: Option<Vec<Sums>>,
     slots: u64,
     alerts: Vec<AlertRecord>,
     incidents: Vec<IncidentRecord>,
@@ -339,15 +348,16 @@ impl Recorder {
         log.alerts.extend(view.alerts);
         log.incidents.extend(view.incidents);
         let before = log.before.unwrap_or_default();
-        let totals = engine.totals().enumerate().map(|(index, (template, labels, [events, bad]))| {
-            let [events_before, bad_before] = before.get(index).copied().unwrap_or_default();
-            (template, labels.clone(), [events - events_before, bad - bad_before])
+        let totals = engine.slos().iter().enumerate().map(|(index, slo)| {
+            let (now, before) = (sums(slo), before.get(index).copied().unwrap_or_default());
+            (slo.template, slo.labels.clone(), std::array::from_fn(|place| now[place] - before[place]))
         });
         Document::new(Decisions {
             spec: engine.spec(),
             from: log.from,
             to: log.last.unwrap_or(log.from),
             slots: log.slots,
+            has_counted: engine.has_counted(),
             totals: totals.collect(),
             alerts: log.alerts,
             incidents: log.incidents,
@@ -364,7 +374,7 @@ impl Log {
     fn begin(&mut self, engine: &Engine, slot: Timestamp) {
         self.ledger.begin(engine, slot);
         if slot >= self.from {
-            self.before.get_or_insert_with(|| engine.totals().map(|(_, _, counts)| counts).collect());
+            self.before.get_or_insert_with(|| engine.slos().iter().map(sums).collect());
         }
     }
 

@@ -18,4 +18,4 @@ pub mod text;
 pub mod tune;
 
 pub use document::Document;
-pub use driver::{Given, Progress, Recorder, ReplayError, Replayed, replay, replay_from};
+pub use driver::{Given, Progress, Recorder, ReplayError, Replayed, SLICE_DEADLINE, replay, replay_from};

@@ -10,19 +10,24 @@ use crate::engine::notification::{HeldBack, Reason};
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::{Duration, Timestamp};
 
-use super::document::{Document, MaintenanceSummary, NotificationSummary};
+use super::document::{Document, MaintenanceSummary, NotificationSummary, SloSummary};
 use super::score::text::noise;
 
 const WIDTH: usize = 80;
+/// Of so many slots one may be missing without a word.
+const UNNOTICED: u64 = 100;
+/// Longer lists of what was not seen are cut.
+const MAX_UNSEEN: usize = 20;
 
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.heading(f)?;
         self.budgets(f)?;
+        self.sight(f)?;
         self.timeline(f)?;
         self.summary(f)?;
         if let Some(statistics) = &self.statistics {
-            noise(f, statistics, self.to.since(self.from))?;
+            noise(f, statistics, self.to.since(self.from), self.is_seen())?;
         }
         self.score.iter().try_for_each(|score| score.fmt(f))
     }
@@ -61,6 +66,41 @@ impl Document {
         Ok(())
     }
 
+    /// SLOs of which less was seen than would go unnoticed. What is split by labels comes and goes.
+    fn seen_in_part(&self) -> impl Iterator<Item = &SloSummary> {
+        let uncounted = self.maintenance.iter().filter(|window| !window.counts).map(|window| window.open.secs());
+        let uncounted = (uncounted.sum::<f64>() / self.interval_s).ceil() as u64;
+        let enough = self.evaluations.saturating_sub(self.evaluations / UNNOTICED + uncounted);
+        self.slos.iter().filter(move |slo| slo.labels.is_empty() && (1..enough).contains(&slo.seen_slots))
+    }
+
+    /// Whether as good as all was seen.
+    fn is_seen(&self) -> bool {
+        self.unseen.is_empty() && self.seen_in_part().next().is_none()
+    }
+
+    fn sight(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_seen() {
+            return Ok(());
+        }
+        writeln!(f, "\nNot seen, so nothing could be told of it")?;
+        let part = |slo: &SloSummary| {
+            let unseen = grouped(self.evaluations - slo.seen_slots);
+            format!(
+                "{}: {unseen} of {} slots",
+                place(&slo.journey, slo.layer.as_deref(), &slo.labels),
+                grouped(self.evaluations)
+            )
+        };
+        let all = self.unseen.iter().map(|place| format!("{place}: all of it"));
+        let places: Vec<String> = all.chain(self.seen_in_part().map(part)).collect();
+        places.iter().take(MAX_UNSEEN).try_for_each(|place| wrapped(f, "  ", place))?;
+        match places.len().saturating_sub(MAX_UNSEEN) {
+            0 => Ok(()),
+            more => writeln!(f, "  and {more} more, which --format json has"),
+        }
+    }
+
     fn timeline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\nWhat would have gone out")?;
         if self.notifications.is_empty() {
@@ -94,7 +134,8 @@ impl Document {
         let per_week =
             if weeks >= 1.0 { format!(" ({:.1} pages a week)", pages as f64 / weeks) } else { String::new() };
         let incidents = self.incidents.len();
-        writeln!(f, "  Incidents: {incidents}; told as new: {pages} pages, {tickets} warnings and tickets{per_week}")?;
+        let told = format!("{incidents}; told as new: {pages} pages, {tickets} warnings and tickets{per_week}");
+        wrapped(f, "  Incidents: ", &told)?;
         for (rule, (alerts, longest)) in self.by_rule() {
             writeln!(f, "    {alerts:>10} alerts of {rule}, the longest {}", longest.coarse())?;
         }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use serde_json::{Value, json};
 use slowburn::engine::time::Duration;
 
 use crate::source::SLOT;
@@ -146,4 +147,37 @@ fn rules_are_exported_without_any_secret() {
     folder.write("slowburn.yml", "journeys: 1\n");
     let (code, said) = folder.run("rules export --out exported.yml");
     assert!(code == Some(2) && folder.read("exported.yml").contains("SlowburnSpike"), "{said}");
+}
+
+#[test]
+fn history_that_holds_nothing_is_no_good_news() {
+    let folder = Folder::new();
+    let config = folder.read("slowburn.yml");
+    folder.write("typo.yml", &config.replace("'m{", "'mm{").replace("histogram: n", "histogram: nn"));
+    folder.write("part.yml", &config.replace("histogram: n", "histogram: nn"));
+    let nothing = "error: nothing that the configuration asks for is there from 2026-";
+    let given = "--recording history.txt --config";
+    assert_eq!(folder.run(&format!("record --out full.rec {given} slowburn.yml")).0, Some(0));
+    for args in
+        ["replay", "replay --format html --out page.html", "record --out none.rec", "tune --incidents incidents.csv"]
+    {
+        let (code, said) = folder.run(&format!("{args} --recording full.rec --config typo.yml"));
+        assert!(code == Some(2) && said.contains(nothing), "{args}: {said}");
+    }
+    assert!(!folder.names().iter().any(|name| name.starts_with("page") || name.starts_with("none")));
+    // A range that is seen in part, and an SLO that never is.
+    let warning = "warning: nothing was seen of checkout/n: what would have come of it is not known";
+    let output = folder.command(&format!("replay {given} part.yml")).output().unwrap();
+    let [text, said] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.code() == Some(0) && said.contains(warning), "{said}");
+    assert!(text.contains("\nNot seen, so nothing could be told of it\n  checkout/n: all of it\n"), "{text}");
+    assert!(text.contains("Longest without a page: ") && text.contains(", as far as was seen\n"), "{text}");
+    let output = folder.command(&format!("replay --format json {given} part.yml")).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["unseen"], json!(["checkout/n"]));
+    let slos = document["slos"].as_array().unwrap();
+    let seen = |layer: &str| slos.iter().find(|slo| slo["layer"] == layer).unwrap()["seen_slots"].as_u64().unwrap();
+    assert!(seen("n") == 0 && seen("database") > 0 && seen("database") <= document["evaluations"].as_u64().unwrap());
+    let (code, said) = folder.run(&format!("record --out part.rec {given} part.yml"));
+    assert!(code == Some(0) && said.contains(warning), "{said}");
 }

@@ -1,5 +1,6 @@
 //! What is replayed: a configuration, or, with `--compare`, two of them side by side.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,6 +119,27 @@ impl Found {
             Self::One { replayed, .. } => &replayed.document,
             Self::Two(replayed) => &replayed.documents[0],
         }
+    }
+
+    fn documents(&self) -> &[Document] {
+        match self {
+            Self::One { replayed, .. } => std::slice::from_ref(&replayed.document),
+            Self::Two(replayed) => &replayed.documents,
+        }
+    }
+
+    /// Whether there was any series; a configuration without SLOs looks for none.
+    pub fn has_seen(&self) -> bool {
+        self.documents().iter().any(|document| document.has_counted || document.unseen.is_empty())
+    }
+
+    /// Of each of them, the SLOs of which nothing was seen; of the second those that the first has not named.
+    pub fn unseen(&self) -> Vec<Vec<String>> {
+        let mut named = BTreeSet::new();
+        let unnamed = |document: &Document| {
+            document.unseen.iter().filter(|place| named.insert((*place).clone())).cloned().collect()
+        };
+        self.documents().iter().map(unnamed).collect()
     }
 
     pub fn judge(&mut self, zone: Tz, known: Option<&[Known]>) {

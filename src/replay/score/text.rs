@@ -29,8 +29,13 @@ impl fmt::Display for Count {
     }
 }
 
-/// The section of a replay's text, with the range that it is about.
-pub(in crate::replay) fn noise(f: &mut fmt::Formatter<'_>, it: &Statistics, range: Duration) -> fmt::Result {
+/// The section of a replay's text, with the range that it is about, and whether all of that was seen.
+pub(in crate::replay) fn noise(
+    f: &mut fmt::Formatter<'_>,
+    it: &Statistics,
+    range: Duration,
+    is_seen: bool,
+) -> fmt::Result {
     writeln!(f, "\nNoise")?;
     let count = Count { pages: it.pages, tickets: it.tickets };
     let rate = match (it.pages_a_week, it.tickets_a_week) {
@@ -41,7 +46,8 @@ pub(in crate::replay) fn noise(f: &mut fmt::Formatter<'_>, it: &Statistics, rang
     writeln!(f, "  {} at night, 22:00-07:00 {}", some(it.pages_at_night, "page"), it.time_zone)?;
     let quiet = it.longest_quiet;
     let length = quiet.to.since(quiet.from).coarse();
-    writeln!(f, "  Longest without a page: {length}, from {}", time(quiet.from))?;
+    let as_seen = if is_seen { "" } else { ", as far as was seen" };
+    writeln!(f, "  Longest without a page: {length}, from {}{as_seen}", time(quiet.from))?;
     for (what, noise) in [("layer", &it.noisiest_layer), ("rule", &it.noisiest_rule)] {
         if let Some(Noise { name, count }) = noise {
             wrapped(f, &format!("  Noisiest {what}: "), &format!("{name}, with {count}"))?;

@@ -1,5 +1,6 @@
 //! History that is read once and replayed many times: packed in memory, bounded, cut where a part is held back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -8,14 +9,12 @@ use crate::config::Config;
 use crate::engine::Spec;
 use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
-use crate::replay::driver::detail;
+use crate::replay::driver::{SLICE_DEADLINE, detail, warm_from};
 use crate::replay::{Document, Progress, Recorder};
 use crate::source::SourceError;
 use crate::source::prometheus::{Detail, History, HistorySeries};
 use crate::source::reader::Reader;
 
-/// Each request for a slice of history may take this long.
-const SLICE_DEADLINE: Duration = Duration::from_minutes(2);
 /// As much as packed history may take: 30 days and the 30 before them of some 250 layers with two instances each.
 pub const MAX_BYTES: usize = 2 << 30;
 /// Stands for "not there" among differences.
@@ -98,7 +97,7 @@ impl Store {
         if from >= to {
             return Err(empty);
         }
-        let first = (from - config.spec.longest_window()).align_down(interval);
+        let first = warm_from(&config.spec, from);
         let detail = detail(&config.spec);
         let slots = |to: Timestamp| (to.slot_number(interval) - first.slot_number(interval)).max(0) as u64;
         let total = slots(to) + 1;
@@ -143,6 +142,14 @@ impl Store {
         let bytes = packed.bytes();
         self.slices.push(packed);
         bytes
+    }
+
+    /// The SLOs of `spec` that have no series in it, by their places.
+    pub fn unseen(&self, spec: &Spec) -> Vec<String> {
+        let seen: BTreeSet<usize> =
+            self.slices.iter().flat_map(|slice| &slice.series).map(|series| series.slo).collect();
+        let slos = spec.slos.iter().enumerate();
+        slos.filter(|(slo, _)| !seen.contains(slo)).map(|(_, slo)| slo.place()).collect()
     }
 
     /// Takes the engine through the history that only fills windows, for [`Self::replay_warm`].

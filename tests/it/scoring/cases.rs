@@ -105,6 +105,7 @@ pub fn document(pages: &[Page], begins: Timestamp) -> Document {
             RuleName { name: "drain".into(), urgency: Urgency::Ticket },
             RuleName { name: "spike".into(), urgency: Urgency::Page },
         ],
+        seen_slots: 2880,
     };
     Document {
         version: 1,
@@ -112,6 +113,8 @@ pub fn document(pages: &[Page], begins: Timestamp) -> Document {
         to: begins + Duration::from_days(1),
         interval_s: 30.0,
         evaluations: 2880,
+        has_counted: true,
+        unseen: Vec::new(),
         slos: vec![slo("edge"), slo("database")],
         alerts,
         incidents: incidents.collect(),
