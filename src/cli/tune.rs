@@ -70,7 +70,7 @@ pub struct Tune {
     #[arg(long, value_name = "FILE")]
     bounds: Option<PathBuf>,
     /// Candidates to try
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     trials: u32,
     /// The same seed makes the same search
     #[arg(long, value_name = "N", default_value_t = 1)]

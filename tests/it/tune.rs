@@ -318,6 +318,7 @@ fn mistakes_are_told_before_anything_is_read() {
         assert_eq!(output.status.code(), Some(2), "{args}");
         text(&output.stderr)
     };
+    assert!(said("--rules drain").contains("'drain' pages nobody, and tune weighs pages"));
     assert!(said("--rules spik").contains("'spik' is no burn-rate rule of a journey; did you mean 'spike'?"));
     assert!(said("--burn-rate 200..300").contains("the budget burns at 100.0, not faster"));
     assert!(said("--long 1h..5m").contains("from the least to the greatest"));
@@ -371,4 +372,19 @@ fn only_what_is_tuned_differs() {
     other.0[0].short = Duration::from_minutes(1);
     let changed = space.apply(&spec, &other);
     assert!(changed.slos.iter().flat_map(|slo| &slo.rules).all(|rule| rule.clear_after == Duration::from_minutes(1)));
+}
+
+#[test]
+fn without_an_incident_to_judge_by_nothing_is_recommended() {
+    let folder = folder();
+    // After all that is searched on.
+    let late = "journey,start,end\ncheckout,2026-03-10T10:00:00Z,2026-03-10T11:00:00Z\n";
+    fs::write(folder.path().join("incidents.csv"), late).unwrap();
+    let search = "--burn-rate 6,14.4,30 --long 10m,1h --short 1m,5m --consecutive 1..4 --trials 12";
+    let args = format!("tune --recording history.txt --incidents incidents.csv {search} --out tuned.yml");
+    let output = slowburn(folder.path(), &args);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}{}", text(&output.stderr));
+    assert!(said.contains("Nothing is recommended.") && said.contains("No known incident lies in the"), "{said}");
+    assert!(!folder.path().join("tuned.yml").exists());
 }

@@ -20,6 +20,7 @@ pub struct Told {
     pub until: Option<Timestamp>,
     /// `None` for the source itself.
     pub journey: Option<String>,
+    pub urgency: Urgency,
     /// The layers it is about, and since when each of them.
     pub layers: BTreeMap<Option<String>, Timestamp>,
     /// Layers and rules of the alerts that made it: those that fired at that very moment, or else all that stood.
@@ -91,6 +92,7 @@ impl Telling {
                 at,
                 until,
                 journey: journey.map(str::to_owned),
+                urgency: first.urgency,
                 layers,
                 raised_by: if fresh.is_empty() { about().map(raiser).collect() } else { fresh },
                 summary: first.summary.clone(),
@@ -114,6 +116,7 @@ impl Telling {
                     at,
                     until,
                     journey: Some(journey.to_owned()),
+                    urgency,
                     layers,
                     raised_by: BTreeSet::new(),
                     summary: String::new(),
@@ -125,6 +128,11 @@ impl Telling {
         telling.lesser.sort_by_key(|told| told.at);
         telling
     }
+}
+
+/// Whether somebody is woken by it.
+pub fn pages_somebody(reason: Reason, level: Level) -> bool {
+    is_news(reason) && level == PAGE
 }
 
 pub fn is_news(reason: Reason) -> bool {

@@ -16,13 +16,22 @@ use super::{Point, Tuning};
 const FEW_INCIDENTS: u64 = 5;
 const MUCH_SLOWER: f64 = 1.5;
 const SLOWER_AT_LEAST: Duration = Duration::from_minutes(1);
+/// A best one that was found in the last part of the search, if that is more than a few trials.
+const LATE: f64 = 2.0 / 3.0;
+const MANY_TRIALS: usize = 100;
 /// Standard deviations beyond which a count is no chance: some 2% of counts.
 const BEYOND_CHANCE: f64 = 2.0;
 
 /// In the order of their weight.
 pub fn cautions(tuning: &Tuning) -> Vec<String> {
     let mut cautions = Vec::new();
-    if tuning.recommended.is_none() {
+    if tuning.present.searched.incidents == 0 {
+        cautions.push(
+            "No known incident lies in the part searched on, so nothing tells a good rule from one that never pages: \
+             nothing is recommended. Take more history (--from), or write down what happened in it."
+                .into(),
+        );
+    } else if tuning.recommended.is_none() {
         let limit = tuning.max_pages_a_week;
         cautions.push(format!(
             "Nothing that was tried keeps to {limit} pages a week. Allow more (--max-pages-per-week), or wider bounds."
@@ -33,6 +42,8 @@ pub fn cautions(tuning: &Tuning) -> Vec<String> {
     }
     few(tuning, &mut cautions);
     if let Some(recommended) = tuning.recommended() {
+        early(tuning, recommended, &mut cautions);
+        late(tuning, recommended, &mut cautions);
         at_the_edge(tuning, recommended, &mut cautions);
     }
     let split = &tuning.split;
@@ -44,7 +55,8 @@ pub fn cautions(tuning: &Tuning) -> Vec<String> {
     }
     if split.across > 0 {
         let incidents = count(split.across as u64, "known incident");
-        cautions.push(format!("{incidents} lie across the cut at {} and count in neither part.", split.cut));
+        let (lie, count) = if split.across == 1 { ("lies", "counts") } else { ("lie", "count") };
+        cautions.push(format!("{incidents} {lie} across the cut at {} and {count} in neither part.", split.cut));
     }
     cautions
 }
@@ -134,6 +146,7 @@ fn few(tuning: &Tuning, cautions: &mut Vec<String>) {
     let searched = tuning.present.searched.incidents;
     let held_back = tuning.present.held_back.map_or(0, |part| part.incidents);
     let few = |incidents: u64, part: &str| match incidents {
+        // Of the part searched on that is said already.
         0 => format!("no known incident lies in {part}"),
         incidents => format!(
             "{part} has {}, so that one more or less found moves recall by {:.0} points",
@@ -142,7 +155,7 @@ fn few(tuning: &Tuning, cautions: &mut Vec<String>) {
         ),
     };
     let mut said = Vec::new();
-    if searched < FEW_INCIDENTS {
+    if (1..FEW_INCIDENTS).contains(&searched) {
         said.push(few(searched, "the part searched on"));
     }
     if held_back < FEW_INCIDENTS && tuning.present.held_back.is_some() {
@@ -154,6 +167,30 @@ fn few(tuning: &Tuning, cautions: &mut Vec<String>) {
         cautions.push(format!(
             "Too few incidents to tell skill from luck: {said}. Of {tried} candidates some look good by chance; add \
              history or incidents, or change little."
+        ));
+    }
+}
+
+/// A page that comes later, and so stands as the next incident begins, answers that without any delay.
+fn early(tuning: &Tuning, recommended: &Point, cautions: &mut Vec<String>) {
+    let (now, then) = (tuning.present.searched.early, recommended.searched.early);
+    if then > now {
+        let incidents = count(then, "incident");
+        cautions.push(format!(
+            "{incidents} of those searched on count as found at once, as a page stood when they began (with the present \
+             rules {now}). If those pages were only late for something else, that is no merit: 'slowburn replay \
+             --compare' shows which."
+        ));
+    }
+}
+
+/// The best was found so late that the search seems to have been cut short.
+fn late(tuning: &Tuning, recommended: &Point, cautions: &mut Vec<String>) {
+    let (trial, tried) = (recommended.trial, tuning.tried.len());
+    if !tuning.exhausted && tried >= MANY_TRIALS && trial as f64 > tried as f64 * LATE {
+        cautions.push(format!(
+            "The search was still finding better ones: this was the {trial}th of {tried}. More --trials or another \
+             --seed may find better."
         ));
     }
 }
@@ -218,6 +255,7 @@ mod tests {
     use super::*;
     use crate::engine::time::Timestamp;
     use crate::replay::score::Spread;
+    use crate::replay::tune::Tried;
     use crate::replay::tune::part::Split;
     use crate::replay::tune::space::Knobs;
 
@@ -226,11 +264,16 @@ mod tests {
         let delay = Duration::from_minutes(delay_min);
         let pages_a_week = pages as f64;
         let delay = Some(Spread { median: delay, worst: delay });
-        Part { incidents, detected, delay, pages, pages_a_week, unexplained_pages: pages.saturating_sub(detected) }
+        let unexplained_pages = pages.saturating_sub(detected);
+        Part { incidents, detected, early: 0, delay, pages, pages_a_week, unexplained_pages }
     }
 
     /// Rules that find 10 of 10 in two minutes with 2 pages a week where they were searched, and `held_back` there.
     fn said(burn_rate: f64, held_back: Part, present: Part) -> String {
+        cautions(&tuning(burn_rate, held_back, present)).join("\n")
+    }
+
+    fn tuning(burn_rate: f64, held_back: Part, present: Part) -> Tuning {
         let setting = |burn_rate| {
             let (long, short) = (Duration::from_hours(1), Duration::from_minutes(5));
             Setting { burn_rate, long, short, consecutive: 2 }
@@ -252,7 +295,7 @@ mod tests {
             consecutive: vec![2],
             clears_with_short: true,
         };
-        let tuning = Tuning {
+        Tuning {
             version: 1,
             split: Split { from, cut, to, interval, moved: false, across: 0 },
             seed: 1,
@@ -268,8 +311,38 @@ mod tests {
             recommended: Some(1),
             cautions: Vec::new(),
             tried: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_looks_good_by_its_counting_or_was_found_late_is_told_of() {
+        let fine = part(6, 6, 2, 2);
+        let check = |change: &dyn Fn(&mut Tuning), expected: &str| {
+            let mut tuning = tuning(10.0, fine, part(2, 6, 9, 1));
+            change(&mut tuning);
+            assert_eq!(cautions(&tuning).first().map_or("", |said| &said[..expected.len().min(said.len())]), expected);
         };
-        cautions(&tuning).join("\n")
+        check(&|_| {}, "");
+        check(
+            &|tuning| tuning.frontier[0].searched.early = 3,
+            "3 incidents of those searched on count as found at once",
+        );
+        let same = |tuning: &mut Tuning| {
+            (tuning.frontier[0].searched.early, tuning.present.searched.early) = (1, 1);
+        };
+        check(&same, "");
+        let late = |tuning: &mut Tuning, trial: usize| {
+            let goals = fine.goals();
+            tuning.tried = vec![Tried { settings: BTreeMap::new(), abandoned: false, goals }; 300];
+            tuning.exhausted = false;
+            (tuning.recommended, tuning.frontier[0].trial) = (Some(trial), trial);
+        };
+        check(&|tuning| late(tuning, 250), "The search was still finding better ones: this was the 250th of 300.");
+        check(&|tuning| late(tuning, 150), "");
+        let none = |tuning: &mut Tuning| {
+            (tuning.recommended, tuning.present.searched) = (None, part(0, 0, 0, 0));
+        };
+        check(&none, "No known incident lies in the part searched on");
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub struct Tuning {
     pub frontier: Vec<Point>,
     /// How many there are in all.
     pub frontier_size: usize,
-    /// The trial to take; `None` if none keeps the limit.
+    /// The trial to take; `None` if none keeps the limit, or if there are no incidents to judge them by.
     pub recommended: Option<usize>,
     /// What should be known before a rule is changed, in words.
     pub cautions: Vec<String>,
@@ -166,7 +166,9 @@ pub fn tune(
     // Whoever stopped the search may skip checking as well; who did not stops that.
     let stopped = *stops.search.borrow();
     let skip = if stopped { &stops.all } else { &stops.search };
-    let recommended = found.frontier.recommended(max_pages).map(|trial| trial.number);
+    // Without incidents whatever pages least looks best.
+    let best = found.frontier.recommended(max_pages).filter(|_| split.count_searched(known) > 0);
+    let recommended = best.map(|trial| trial.number);
     let shown = shown(found.frontier.trials(), recommended);
     let points = runs.check(&shown, found.first(), options.threads, skip, |done, total| {
         progress(Step::Checked { done, total });

@@ -1,15 +1,16 @@
 //! The two parts of a history, and how rules fare on each.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::config::incidents::Known;
-use crate::engine::notification::Reason;
-use crate::engine::rule::{Stage, Urgency};
+use crate::engine::notification::Notification;
 use crate::engine::time::{Duration, Timestamp};
 use crate::replay::Recorder;
-use crate::replay::document::Document;
+use crate::replay::document::{Document, NotificationSummary};
+use crate::replay::score::telling::pages_somebody;
 use crate::replay::score::{self, GRACE, Score, Spread};
 
 use super::frontier::Goals;
@@ -39,6 +40,8 @@ pub struct Part {
     /// That count: within the part.
     pub incidents: u64,
     pub detected: u64,
+    /// Of those: a page stood as they began.
+    pub early: u64,
     pub delay: Option<Spread<Duration>>,
     pub pages: u64,
     pub pages_a_week: f64,
@@ -66,6 +69,11 @@ impl Split {
     /// The last slot of the part that is searched on.
     pub fn last_searched(&self) -> Timestamp {
         self.cut - self.interval
+    }
+
+    /// How many of these incidents lie in the part that is searched on.
+    pub fn count_searched(&self, known: &[Known]) -> usize {
+        known.iter().filter(|known| self.from <= known.start && known.end < self.cut).count()
     }
 
     pub fn searched_weeks(&self) -> f64 {
@@ -97,6 +105,7 @@ impl Part {
         Self {
             incidents: incidents().count() as u64,
             detected: incidents().filter(|incident| incident.detected_at.is_some()).count() as u64,
+            early: incidents().filter(|incident| incident.early).count() as u64,
             delay: Spread::of_durations(incidents().filter_map(|incident| incident.delay)),
             pages,
             pages_a_week: pages as f64 / weeks(from, to),
@@ -120,20 +129,17 @@ fn weeks(from: Timestamp, to: Timestamp) -> f64 {
 
 /// The moments at which somebody was paged, as [`score`] counts them: however many receivers were told.
 fn pages(document: &Document) -> Vec<Timestamp> {
-    let told = document.notifications.iter().filter(|told| is_page(told.reason, told.stage, told.urgency));
+    let is_page = |told: &&NotificationSummary| pages_somebody(told.reason, (told.stage, told.urgency));
+    let told = document.notifications.iter().filter(is_page);
     let moments: BTreeSet<(Timestamp, &str)> = told.map(|told| (told.at, told.incident.as_str())).collect();
     moments.into_iter().map(|(at, _)| at).collect()
 }
 
 /// How many of these moments there were while history still runs.
 pub fn pages_so_far(recorder: &Recorder) -> u64 {
-    let told = recorder.notifications().iter().filter(|told| is_page(told.reason, told.stage, told.urgency));
+    let is_page = |told: &&Arc<Notification>| pages_somebody(told.reason, (told.stage, told.urgency));
+    let told = recorder.notifications().iter().filter(is_page);
     told.map(|told| (told.at, told.incident.as_str())).collect::<BTreeSet<_>>().len() as u64
-}
-
-fn is_page(reason: Reason, stage: Stage, urgency: Urgency) -> bool {
-    matches!(reason, Reason::Opened | Reason::Escalated | Reason::Blind)
-        && (stage, urgency) == (Stage::Critical, Urgency::Page)
 }
 
 #[cfg(test)]

@@ -90,6 +90,8 @@ impl Search<'_> {
             let room = self.trials.max(1).saturating_sub(if whole { 0 } else { found.tried.len() });
             if planned.is_empty() && !whole && room > 0 {
                 planned = self.breed(space, &found.frontier, &mut seen, &mut random, batch_size.min(room));
+                // It may have found one more than it was asked for.
+                planned.truncate(room);
             }
             let batch: Vec<Candidate> = planned.drain(..planned.len().min(batch_size)).collect();
             if batch.is_empty() || *self.stop.borrow() {
@@ -268,6 +270,9 @@ mod tests {
         let some = search(100, 1, 2, 3);
         assert!(!some.exhausted && some.tried.len() == 100, "{}", some.tried.len());
         assert_eq!(some.tried[0].0, space(3).present());
+        for trials in [1, 2, 9, 33, 50, 51] {
+            assert_eq!(search(trials, 1, 2, 3).tried.len(), trials);
+        }
     }
 
     #[test]

@@ -72,10 +72,12 @@ pub struct Space {
 
 #[derive(Debug, Error, PartialEq)]
 pub enum SpaceError {
-    #[error("no rule is tuned: no journey names a burn-rate rule that pages; name others with --rules")]
+    #[error("no rule is tuned: no journey names a burn-rate rule that pages")]
     NoRules,
     #[error("'{0}' is no burn-rate rule of a journey{1}")]
     Unknown(String, String),
+    #[error("'{0}' pages nobody, and tune weighs pages: name rules with 'urgency: page'")]
+    PagesNobody(String),
     #[error("more than {MAX_RULES} rules cannot be tuned at once; name some of them with --rules")]
     TooMany,
     #[error("the {what} of '{rule}' has no value within its bounds: {why}")]
@@ -427,8 +429,12 @@ fn tuned<'a>(spec: &'a Spec, names: &[String]) -> Result<Vec<Reach<'a>>, SpaceEr
         };
         return Err(SpaceError::Unknown(unknown.clone(), hint));
     }
+    let pages = |reach: &Reach<'_>| reach.rule.urgency == Urgency::Page;
+    if let Some(quiet) = reaches.iter().find(|reach| names.contains(&reach.rule.name) && !pages(reach)) {
+        return Err(SpaceError::PagesNobody(quiet.rule.name.clone()));
+    }
     let is_named = |reach: &Reach<'_>| match names {
-        [] => reach.rule.urgency == Urgency::Page,
+        [] => pages(reach),
         names => names.contains(&reach.rule.name),
     };
     reaches.retain(is_named);

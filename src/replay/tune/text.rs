@@ -146,7 +146,7 @@ fn figures(part: Option<&Part>) -> String {
 pub fn sentence(part: &Part) -> String {
     let delay = part.delay.map_or(String::new(), |delay| format!(", median delay {}", seconds(delay.median)));
     let (found, of, pages, unexplained) = (part.detected, part.incidents, part.pages_a_week, part.unexplained_pages);
-    format!("{found} of {of} incidents found{delay}, {pages:.1} pages a week, {unexplained} of them unexplained in all")
+    format!("{found} of {of} incidents found{delay}, {pages:.1} pages a week; {unexplained} pages unexplained")
 }
 
 /// Whole seconds, at most two units.
