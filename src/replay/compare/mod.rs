@@ -2,8 +2,10 @@
 //!
 //! History is read once, for both, so that no difference comes from the data. Pages of both are the same *episode* if
 //! they are of one journey and stand at the same time, or one of them is told no later than [`GRACE`] after the other was
-//! over: rules with longer windows see the same thing later. Each page has at most one counterpart, the nearest; a page
-//! of the second without one is *gained*, one of the first *lost*. Tickets are compared in the same way.
+//! over: rules with longer windows see the same thing later. Each page has at most one counterpart, the nearest of those
+//! that the same layers raised, or else the nearest; a page of the second without one is *gained*, one of the first *lost*.
+//! Tickets are compared in the same way, but only those of equal urgency, or that the same rules raised: a warning of
+//! a page does not stand in for a ticket.
 
 mod both;
 mod text;
@@ -15,6 +17,7 @@ use serde::Serialize;
 
 use crate::config::units::{show_ns, show_ppm};
 use crate::engine::Spec;
+use crate::engine::rule::Urgency;
 use crate::engine::sli::SloSpec;
 use crate::engine::time::Timestamp;
 
@@ -99,7 +102,8 @@ pub struct Kept {
     pub second_at: Timestamp,
     /// How much later the second tells it, in seconds; negative for earlier.
     pub later_s: f64,
-    /// As the second tells it.
+    /// As the first tells it, and the second.
+    pub first_summary: String,
     pub summary: String,
 }
 
@@ -128,8 +132,8 @@ impl Comparison {
             first: side(first),
             second: side(second),
             journeys: journeys(first.spec, second.spec),
-            pages: changes(&tellings[0].critical, &tellings[1].critical),
-            tickets: changes(&tellings[0].lesser, &tellings[1].lesser),
+            pages: changes([0, 1].map(|side| &tellings[side].critical[..]), &OF_PAGES),
+            tickets: changes([0, 1].map(|side| &tellings[side].lesser[..]), &OF_TICKETS),
         }
     }
 
@@ -169,25 +173,44 @@ fn changed(first: &SloSpec, second: &SloSpec) -> Vec<Changed> {
     pairs.map(|((what, a), (_, b))| Changed { name: first.place(), what, first: a, second: b }).collect()
 }
 
-fn changes(first: &[Told], second: &[Told]) -> Changes {
-    let mut journeys: BTreeMap<Option<&str>, [Vec<&Told>; 2]> = BTreeMap::new();
-    for (index, list) in [first, second].into_iter().enumerate() {
-        for told in list {
-            journeys.entry(told.journey.as_deref()).or_default()[index].push(told);
-        }
-    }
+/// What moments have in common, beside their journey, to be looked at as counterparts.
+type Likeness = for<'a> fn(&'a Told) -> (Option<Urgency>, BTreeSet<&'a str>);
+
+const SAME_LAYERS: Likeness = |told| (Some(told.urgency), layers(told));
+const SAME_URGENCY: Likeness = |told| (Some(told.urgency), BTreeSet::new());
+const SAME_RULES: Likeness = |told| (None, told.raised_by.iter().map(|(_, rule)| rule.as_str()).collect());
+/// Tried one after the other on what is left.
+const OF_PAGES: [Likeness; 2] = [SAME_LAYERS, SAME_URGENCY];
+const OF_TICKETS: [Likeness; 3] = [SAME_LAYERS, SAME_URGENCY, SAME_RULES];
+
+/// The layers that raised it, the empty name being the journey itself.
+fn layers(told: &Told) -> BTreeSet<&str> {
+    told.raised_by.iter().map(|(layer, _)| layer.as_deref().unwrap_or_default()).collect()
+}
+
+fn changes(sides: [&[Told]; 2], likenesses: &[Likeness]) -> Changes {
     let mut changes = Changes::default();
-    for [first, second] in journeys.values() {
-        matched(first, second, &mut changes);
+    let mut left = sides.map(|side| side.iter().collect::<Vec<&Told>>());
+    for likeness in likenesses {
+        let mut groups: BTreeMap<_, [Vec<&Told>; 2]> = BTreeMap::new();
+        for (side, list) in left.iter_mut().enumerate() {
+            for told in list.drain(..) {
+                groups.entry((told.journey.as_deref(), likeness(told))).or_default()[side].push(told);
+            }
+        }
+        for [first, second] in groups.values() {
+            matched(first, second, &mut changes.kept, &mut left);
+        }
+        left.iter_mut().for_each(|list| list.sort_by_key(|told| (told.at, &told.journey)));
     }
-    changes.gained.sort_by(|a, b| (a.at, &a.journey).cmp(&(b.at, &b.journey)));
-    changes.lost.sort_by(|a, b| (a.at, &a.journey).cmp(&(b.at, &b.journey)));
+    let [lost, gained] = left.map(|list| list.into_iter().map(moment).collect());
+    (changes.lost, changes.gained) = (lost, gained);
     changes.kept.sort_by(|a, b| (a.first_at, a.second_at, &a.journey).cmp(&(b.first_at, b.second_at, &b.journey)));
     changes
 }
 
-/// Finds counterparts among moments of one journey, both lists by time.
-fn matched(first: &[&Told], second: &[&Told], changes: &mut Changes) {
+/// Finds counterparts among moments that are alike, both lists by time; those of either side without one are left.
+fn matched<'a>(first: &[&'a Told], second: &[&'a Told], kept: &mut Vec<Kept>, left: &mut [Vec<&'a Told>; 2]) {
     let (mut i, mut j) = (0, 0);
     while let (Some(a), Some(b)) = (first.get(i), second.get(j)) {
         let apart = |a: &Told, b: &Told| a.at.since(b.at).max(b.at.since(a.at));
@@ -199,18 +222,18 @@ fn matched(first: &[&Told], second: &[&Told], changes: &mut Changes) {
         let skip_first = if is_same { nearer(first.get(i + 1), Some(b), apart(a, b)) } else { a.at < b.at };
         let skip_second = if is_same { nearer(Some(a), second.get(j + 1), apart(a, b)) } else { !skip_first };
         if skip_first {
-            changes.lost.push(moment(a));
+            left[0].push(*a);
             i += 1;
         } else if skip_second {
-            changes.gained.push(moment(b));
+            left[1].push(*b);
             j += 1;
         } else {
-            changes.kept.push(kept(a, b));
+            kept.push(counterparts(a, b));
             (i, j) = (i + 1, j + 1);
         }
     }
-    changes.lost.extend(first[i..].iter().map(|told| moment(told)));
-    changes.gained.extend(second[j..].iter().map(|told| moment(told)));
+    left[0].extend_from_slice(&first[i..]);
+    left[1].extend_from_slice(&second[j..]);
 }
 
 fn is_same_episode(a: &Told, b: &Told) -> bool {
@@ -228,12 +251,13 @@ fn moment(told: &Told) -> Moment {
     }
 }
 
-fn kept(first: &Told, second: &Told) -> Kept {
+fn counterparts(first: &Told, second: &Told) -> Kept {
     Kept {
         journey: second.journey.clone(),
         first_at: first.at,
         second_at: second.at,
         later_s: second.at.since(first.at).secs() - first.at.since(second.at).secs(),
+        first_summary: first.summary.clone(),
         summary: second.summary.clone(),
     }
 }

@@ -178,7 +178,12 @@ fn changes(f: &mut fmt::Formatter<'_>, what: &str, changes: &Changes) -> fmt::Re
     )?;
     for kept in moved.iter().take(MAX_LISTED) {
         let by = shift(kept.first_at, kept.second_at);
-        wrapped(f, &format!("  {}  ", time(kept.second_at)), &format!("{by}: {}", kept.summary))?;
+        let first = if kept.first_summary == kept.summary {
+            String::new()
+        } else {
+            format!(" (in the first: {})", kept.first_summary)
+        };
+        wrapped(f, &format!("  {}  ", time(kept.second_at)), &format!("{by}: {}{first}", kept.summary))?;
     }
     left_out(f, moved.len())
 }
