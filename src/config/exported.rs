@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use crate::engine::rule::{Rule, Stage};
 use crate::engine::sli::SloSpec;
 
+/// How the names of all exported alerts begin.
+pub const PREFIX: &str = "Slowburn";
+
 /// `fast-burn` becomes `SlowburnFastBurn`.
 pub fn alert_name(rule: &str) -> String {
-    let mut name = "Slowburn".to_owned();
+    let mut name = PREFIX.to_owned();
     for word in rule.split(|c: char| !c.is_alphanumeric()) {
         let mut chars = word.chars();
         name.extend(chars.next().into_iter().flat_map(char::to_uppercase));

@@ -9,6 +9,7 @@ use crate::engine::alert::AlertRecord;
 use crate::engine::histogram::{Labels, place};
 use crate::engine::notification::Notification;
 use crate::engine::rule::Stage;
+use crate::engine::slo::Sight;
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::view::{SloView, View};
 
@@ -68,7 +69,7 @@ impl<'a> Judge<'a> {
                 let span = words::span(self.test, nearest.fired_at, nearest.ended_at);
                 Some(format!("{} stands {span}", words::alert(nearest)))
             }
-            None => self.how_close(pattern),
+            None => Some(self.how_close(pattern).unwrap_or_else(|| "no such request was seen in this test".to_owned())),
         }
     }
 
@@ -76,7 +77,8 @@ impl<'a> Judge<'a> {
     fn how_close(&self, pattern: &AlertPattern) -> Option<String> {
         let mut peak: Option<(f64, Timestamp, String, String)> = None;
         look(self.config, self.test, |slot, view| {
-            for slo in view.slos.iter().filter(|slo| fits_place(pattern, slo)) {
+            let seen = |slo: &&SloView| slo.sight != Sight::Unborn && fits_place(pattern, slo);
+            for slo in view.slos.iter().filter(seen) {
                 let rules = slo.rules.iter().filter(|rule| pattern.rule.as_ref().is_none_or(|name| *name == rule.rule));
                 for rule in rules.filter(|rule| pattern.urgency.is_none_or(|urgency| urgency == rule.urgency)) {
                     if peak.as_ref().is_none_or(|(usage, ..)| rule.usage > *usage) {
@@ -130,6 +132,9 @@ impl<'a> Judge<'a> {
             && failure.rows.iter().any(|row| matches!(row, Row::Missing(_)))
         {
             failure.hints.extend(self.held_back());
+            if self.run.notifications.is_empty() {
+                failure.hints.push("nothing was sent in this test".to_owned());
+            }
         }
         verdict
     }

@@ -116,6 +116,45 @@ fn results_are_written_as_junit_xml() {
 }
 
 #[test]
+fn a_renamed_rule_does_not_leave_promtools_tests_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("renamed.yml");
+    let file = file.to_str().unwrap();
+    let check = |alertname: &str, expected: &str| {
+        let tests = format!(
+            "rule_files: []\ntests:\n  - alert_rule_test:\n      - {{eval_time: 5m, alertname: {alertname}, exp_alerts: \
+             [{{exp_labels: {{journey: checkout}}}}]}}\n"
+        );
+        fs::write(file, tests).unwrap();
+        let (code, stdout, stderr) = slowburn(FOLDER.as_ref(), &["test", "--config", "slowburn.yml", file]);
+        assert!(code == Some(2) && stderr.contains(expected) && stderr.contains("yml:4:36"), "{stdout}{stderr}");
+    };
+    check("SlowburnFats", "did you mean 'SlowburnFast'?");
+    check("SlowburnElsewhere", "'slowburn rules export' shows the names");
+}
+
+#[test]
+fn what_no_xml_may_hold_is_left_out_and_strangers_of_any_name_are_let_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let [file, junit] = ["named.yml", "junit.xml"].map(|name| dir.path().join(name));
+    let tests = r#"
+evaluation_interval: 30s
+tests:
+  - name: "of \uFFFE and \uFFFF and \u0001"
+    interval: 30s
+    input_series: [{series: '{"http.requests", code="200"}', values: '08 09x3'}]
+    alert_rule_test: [{eval_time: 1m, alertname: SlowburnFast}]
+"#;
+    fs::write(&file, tests).unwrap();
+    let [file, out] = [&file, &junit].map(|path| path.to_str().unwrap());
+    let (code, stdout, stderr) = slowburn(FOLDER.as_ref(), &["test", "--config", "slowburn.yml", "--junit", out, file]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    let xml = fs::read_to_string(&junit).unwrap();
+    assert!(xml.contains("of \u{fffd} and \u{fffd} and "), "{xml}");
+    assert!(!xml.contains(['\u{1}', '\u{fffe}', '\u{ffff}']), "{xml}");
+}
+
+#[test]
 #[ignore = "needs junitparser"]
 fn another_reader_finds_the_same_in_the_xml() {
     let script = "import sys, junitparser\nfor suite in junitparser.JUnitXml.fromfile(sys.argv[1]):\n  \

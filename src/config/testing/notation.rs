@@ -110,8 +110,10 @@ fn signed(text: &str) -> Result<(f64, &str), String> {
         };
     }
     let (number, rest) = unsigned.split_at(number_length(unsigned));
-    let leading_zero = number.len() > 1 && number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
-    if leading_zero {
+    // With an 8 or a 9 in it it is read as any number.
+    let is_octal =
+        number.len() > 1 && number.starts_with('0') && number.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    if is_octal {
         return Err(format!("promtool takes '{number}' for an octal number: write it without the leading zero"));
     }
     match number.parse::<f64>() {

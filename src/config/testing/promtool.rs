@@ -1,8 +1,10 @@
 //! promtool's test files, as far as they are about burn-rate alerts: an alert's name is that of a rule as 'slowburn
-//! rules export' writes it, and its labels are those that the export gives it. All else is skipped, with a word.
+//! rules export' writes it, and its labels are those that the export gives it. All else is skipped, with a word, but for
+//! names that only an export gives: a rule that was renamed must not leave its tests behind, green for ever.
 
 use crate::config::decode::{Field, Spanned};
-use crate::config::exported::alert_name;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::exported::{PREFIX, alert_name};
 use crate::config::types::MaybeZero;
 use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
@@ -69,6 +71,14 @@ impl Reading<'_> {
             let names = self.config.spec.slos.iter().flat_map(|slo| &slo.rules).map(|rule| alert_name(&rule.name));
             let names: Vec<String> = names.collect();
             let meant = self.findings.suggest(&alertname, names.iter().map(String::as_str));
+            if alertname.starts_with(PREFIX) {
+                let span = raw.alertname.get()?.span;
+                let message = format!("no rule of the configuration is exported as '{alertname}'");
+                let names = || "'slowburn rules export' shows the names".to_owned();
+                let help = meant.map_or_else(names, |meant| format!("did you mean '{meant}'?"));
+                self.findings.add(Diagnostic::error(span, message).help(help));
+                return None;
+            }
             let meant = meant.map_or(String::new(), |meant| format!("; did you mean '{meant}'?"));
             let why = format!("no rule of the configuration is exported under this name{meant}");
             return Some(CheckKind::Skipped { what: format!("{alertname} at {at}"), why });

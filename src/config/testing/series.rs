@@ -5,7 +5,8 @@ use crate::engine::histogram::Labels;
 
 use super::notation::Wrong;
 
-/// Reads a series' name and labels; `__name__` may stand among them instead of before.
+/// Reads a series' name and labels; `__name__` may stand among them instead of before, and, as in Prometheus 3, so may the
+/// name in quotes, as any name of a label may.
 pub(super) fn parse(text: &str) -> Result<(String, Labels), Wrong> {
     let mut parser = Parser { text, at: 0 };
     parser.skip_blanks();
@@ -48,34 +49,49 @@ impl<'a> Parser<'a> {
                 return Ok(());
             }
             let start = self.at;
-            let name = self.word(|c| c.is_ascii_alphanumeric() || c == '_').to_owned();
-            if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-                self.at = start;
-                return Err(self.wrong("expected the name of a label, or '}'"));
-            }
+            let (name, quoted) = self.label_name()?;
+            let length = self.at - start;
             self.skip_blanks();
-            if !self.take('=') {
+            let (name, value) = if self.take('=') {
+                self.skip_blanks();
+                (name, self.quoted()?)
+            } else if quoted {
+                ("__name__".to_owned(), name)
+            } else {
                 return Err(self.wrong("a series has its labels by '='"));
-            }
-            self.skip_blanks();
-            let (value, length) = unquote(&self.text[self.at..]).map_err(|(offset, message)| Wrong {
-                at: self.at + offset,
-                length: 1,
-                message,
-            })?;
-            self.at += length;
-            if labels.insert(name.clone(), value).is_some() {
-                return Err(Wrong {
-                    at: start,
-                    length: name.len(),
-                    message: "this label stands here twice".to_owned(),
-                });
+            };
+            if labels.insert(name, value).is_some() {
+                return Err(Wrong { at: start, length, message: "this label stands here twice".to_owned() });
             }
             self.skip_blanks();
             if !self.take(',') && !self.text[self.at..].starts_with('}') {
                 return Err(self.wrong("expected ',' or '}' after a label"));
             }
         }
+    }
+
+    /// And whether it stands in quotes.
+    fn label_name(&mut self) -> Result<(String, bool), Wrong> {
+        if self.text[self.at..].starts_with(['"', '\'', '`']) {
+            return Ok((self.quoted()?, true));
+        }
+        let start = self.at;
+        let name = self.word(|c| c.is_ascii_alphanumeric() || c == '_').to_owned();
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+            self.at = start;
+            return Err(self.wrong("expected the name of a label, or '}'"));
+        }
+        Ok((name, false))
+    }
+
+    fn quoted(&mut self) -> Result<String, Wrong> {
+        let (value, length) = unquote(&self.text[self.at..]).map_err(|(offset, message)| Wrong {
+            at: self.at + offset,
+            length: 1,
+            message,
+        })?;
+        self.at += length;
+        Ok(value)
     }
 
     fn wrong(&self, message: &str) -> Wrong {
@@ -116,6 +132,9 @@ mod tests {
         check(" up { } ", "up");
         check("x_bucket{le=\"+Inf\", a='b',c=`d\\n`,}", r#"x_bucket{a="b",c="d\\n",le="+Inf"}"#);
         check("{__name__=\"up\",a=\"\"}", "up");
+        check(r#"{"http.requests", code="200"}"#, r#"http.requests{code="200"}"#);
+        check(r#"up{"a.b"="c"}"#, r#"up{a.b="c"}"#);
+        check(r#"{"up", "down"}"#, "7: this label stands here twice");
         check("", "0: this names no series: write name{label=\"value\"}");
         check("{a=\"b\"}", "0: this names no series: write name{label=\"value\"}");
         check("up{a=~\"b\"}", "5: expected a quoted value, such as \"checkout\"");
