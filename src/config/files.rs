@@ -45,6 +45,19 @@ impl Files for Disk {
     }
 }
 
+/// Whether a pattern of the files in `directory` takes in `file`, which need not be there.
+pub(super) fn takes_in(directory: &Path, pattern: &str, file: &Path) -> bool {
+    let directory = glob::Pattern::escape(&absolute(directory).to_string_lossy());
+    let pattern = absolute(&Path::new(&directory).join(pattern));
+    let pattern = glob::Pattern::new(&pattern.to_string_lossy());
+    pattern.is_ok_and(|pattern| pattern.matches_path_with(&absolute(file), GLOB))
+}
+
+/// The same path from the root, whether there is such a file or not.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 impl Files for Memory<'_> {
     fn read(&self, path: &Path, max_bytes: usize) -> io::Result<String> {
         let text = self

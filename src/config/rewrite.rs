@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::decode::Findings;
 use super::env::{self, Env};
-use super::files::{Disk, Files as _};
+use super::files::{Disk, Files as _, absolute, takes_in};
 use super::quote::quote;
 use super::yaml::{self, Key, Kind, Node};
 
@@ -24,6 +24,8 @@ const COMMENT_WIDTH: usize = 100;
 pub struct WrittenRules {
     /// Files that hold rules or packs, and whether they hold anything else.
     files: Vec<(PathBuf, bool)>,
+    /// Folders and the patterns of files in them that are read.
+    patterns: Vec<(PathBuf, String)>,
     /// By name, in the order of the files.
     rules: Vec<(String, Vec<(Key, Node)>)>,
     packs: Vec<(Key, Node)>,
@@ -42,12 +44,17 @@ impl WrittenRules {
 
     /// The rules of sound files.
     pub fn of<'a>(texts: impl IntoIterator<Item = (&'a Path, &'a str)>, env: Env<'_>) -> Self {
-        let mut written = Self { files: Vec::new(), rules: Vec::new(), packs: Vec::new() };
+        let mut written = Self { files: Vec::new(), patterns: Vec::new(), rules: Vec::new(), packs: Vec::new() };
         for (path, text) in texts {
             let tree = yaml::parse(text, 0, &mut Vec::new());
             let Some(Node { kind: Kind::Map(entries), .. }) = tree else { continue };
             let (own, others): (Vec<_>, Vec<_>) =
                 entries.into_iter().partition(|(key, _)| matches!(key.name.as_str(), "rules" | "packs"));
+            for (_, node) in others.iter().filter(|(key, _)| key.name == "rule_files") {
+                // An empty path is the working directory, which has a name.
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                written.patterns.extend(texts_of(node, env).map(|pattern| (folder.to_owned(), pattern)));
+            }
             if !own.is_empty() {
                 written.files.push((path.to_owned(), !others.is_empty()));
             }
@@ -70,11 +77,22 @@ impl WrittenRules {
 
     /// What the user does to have a file that was written stand in for those the rules come from.
     pub fn adoption(&self, file: &str) -> String {
+        let is_read = self.patterns.iter().any(|(folder, pattern)| takes_in(folder, pattern, Path::new(file)));
+        let is_itself = |path: &Path| is_read && absolute(path) == absolute(Path::new(file));
         let paths = |mixed: bool| -> Vec<String> {
-            let files = self.files.iter().filter(|(_, others)| *others == mixed);
+            let files = self.files.iter().filter(|(path, others)| *others == mixed && !is_itself(path));
             files.map(|(path, _)| path.display().to_string()).collect()
         };
         let (whole, mixed) = (paths(false).join(" and "), paths(true).join(" and "));
+        if is_read {
+            let before = "before the next reload, as 'rule_files' takes in the new file already";
+            return match (whole.as_str(), mixed.as_str()) {
+                ("", "") => "reload the configuration, which reads it already".to_owned(),
+                (whole, "") => format!("move {whole} away {before}"),
+                ("", mixed) => format!("take 'rules' and 'packs' out of {mixed} {before}"),
+                (whole, mixed) => format!("move {whole} away and take 'rules' and 'packs' out of {mixed} {before}"),
+            };
+        }
         match (whole.as_str(), mixed.as_str()) {
             (whole, "") => format!("name {file} in 'rule_files' instead of {whole}"),
             ("", mixed) => format!("name {file} in 'rule_files', and take 'rules' and 'packs' out of {mixed}"),
@@ -148,6 +166,20 @@ fn named(rule: Node, env: Env<'_>) -> Option<(String, Vec<(Key, Node)>)> {
     }
 }
 
+/// The texts of a list, or a text alone.
+fn texts_of(node: &Node, env: Env<'_>) -> impl Iterator<Item = String> {
+    let mut node = node.clone();
+    env::substitute(&mut node, env, &mut Findings::default());
+    let nodes = match node.kind {
+        Kind::List(nodes) => nodes,
+        _ => vec![node],
+    };
+    nodes.into_iter().filter_map(|node| match node.kind {
+        Kind::Scalar(text) => Some(text.text),
+        _ => None,
+    })
+}
+
 /// A value in YAML's flow style.
 fn flow(node: &Node) -> String {
     match &node.kind {
@@ -216,6 +248,25 @@ packs:
         let again = WrittenRules::of([(Path::new("tuned.yml"), text.as_str())], &|_| Some("7".into()));
         assert_eq!(again.with(&BTreeMap::new(), &["tuned".into(), "a b".into()]), text, "it reads back");
         assert_eq!(again.adoption("new.yml"), "name new.yml in 'rule_files' instead of tuned.yml");
+    }
+
+    #[test]
+    fn a_file_that_is_read_already_is_said_to_be() {
+        let rules = "rules: [{name: a, burn_rate: 6, long: 6h, urgency: page}]";
+        let main = "rule_files: ['r/*.yml', more.yml]\n";
+        let check = |main: &str, file: &str, expected: &str| {
+            let texts = [("conf/s.yml", main), ("conf/r/old.yml", rules)].map(|(path, text)| (Path::new(path), text));
+            assert_eq!(WrittenRules::of(texts, &|_| None).adoption(file), expected);
+        };
+        let before = "before the next reload, as 'rule_files' takes in the new file already";
+        check(main, "conf/tuned.yml", "name conf/tuned.yml in 'rule_files' instead of conf/r/old.yml");
+        check(main, "conf/r/new.yml", &format!("move conf/r/old.yml away {before}"));
+        check(main, "./conf/more.yml", &format!("move conf/r/old.yml away {before}"));
+        check(main, "conf/r/old.yml", "reload the configuration, which reads it already");
+        check(main, "./conf/r/old.yml", "reload the configuration, which reads it already");
+        let mixed = format!("{main}{rules}");
+        let both = "move conf/r/old.yml away and take 'rules' and 'packs' out of conf/s.yml";
+        check(&mixed, "conf/r/new.yml", &format!("{both} {before}"));
     }
 
     #[test]
