@@ -144,7 +144,11 @@ impl KnownIncidents {
         let tree =
             if is_csv(name, text) { csv::parse(text, &mut findings) } else { yaml::parse(text, 0, &mut findings.list) };
         if tree.is_none() && findings.list.is_empty() {
-            findings.add(Diagnostic::nowhere(format!("'{name}' is empty")).help("write 'incidents: []' for none"));
+            let help = match is_csv(name, text) {
+                true => "write the first line alone for none: journey,start,end",
+                false => "write 'incidents: []' for none",
+            };
+            findings.add(Diagnostic::nowhere(format!("'{name}' is empty")).help(help));
         }
         let file = tree.and_then(|tree| File::decode(&tree, &mut findings));
         let found = file.map_or(Vec::new(), |file| incidents(&file, spec, &mut findings));
@@ -165,9 +169,9 @@ impl KnownIncidents {
                 Diagnostic::warning(*span, "this incident is not within the replayed range, so it does not count");
             let (start, end) = (known.start, known.end);
             let help = if start < from {
-                format!("--from {start} or earlier takes it in")
+                format!("--from {start} or earlier takes it in, if history goes back that far")
             } else {
-                format!("--to {end} or later takes it in")
+                format!("--to {end} or later takes it in, if history goes that far")
             };
             findings.add(diagnostic.help(help));
         }
@@ -226,7 +230,12 @@ fn incident(raw: &Incident, layers: &BTreeMap<&str, BTreeSet<&str>>, findings: &
     }
     let (start, end) = (raw.start.get()?, raw.end.get());
     let end = end?;
-    if end.value.0 <= start.value.0 {
+    if end.value.0 == start.value.0 {
+        let diagnostic = Diagnostic::error(end.span, "it ends as it begins").also(start.span, "it begins here");
+        findings.add(diagnostic.help("write when requests suffered no longer"));
+        return None;
+    }
+    if end.value.0 < start.value.0 {
         let message = format!("it ends ({}) before it begins ({})", end.value.0, start.value.0);
         findings.add(Diagnostic::error(end.span, message).also(start.span, "it begins here").help("swap the two?"));
         return None;

@@ -138,7 +138,17 @@ checkout,,2026-03-02T14:00:00Z
 checkout,,,2026-03-02T14:00:00Z,x,y
 ";
     let spec = quality::spec("standard", 2);
-    let mistakes = [("incidents.yml", yaml), ("incidents.csv", csv), ("incidents.yml", "")].map(|(name, text)| {
+    let header = "journey,Start,note,end,note\nnone,x,y\n";
+    let at_once = "journey,start,end\ncheckout,1772520120,1772520120\n";
+    let mistakes = [
+        ("incidents.yml", yaml),
+        ("incidents.csv", csv),
+        ("incidents.csv", header),
+        ("incidents.csv", at_once),
+        ("incidents.yml", ""),
+        ("incidents.csv", ""),
+    ];
+    let mistakes = mistakes.map(|(name, text)| {
         KnownIncidents::parse(name, text, &spec).expect_err("it is full of mistakes").render(false)
     });
     golden::check("replay/incidents-broken.txt", &mistakes.join("\n"));

@@ -8,6 +8,8 @@ use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::yaml::{Key, Kind, Node, Scalar};
 
 const SEPARATORS: [char; 3] = [',', ';', '\t'];
+/// The columns that every file has.
+const REQUIRED: [&str; 3] = ["journey", "start", "end"];
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A value and where it stands.
@@ -24,16 +26,49 @@ pub(super) fn seems_so(text: &str) -> bool {
     header.contains(separator) && header.split(separator).any(|name| name.trim().trim_matches('"') == "journey")
 }
 
-/// `None` if there is not even a header, or a quote is never closed, which is reported.
+/// `None` if there is not even a header, or it is wrong, or a quote is never closed, which is reported.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     let mut rows = Rows::new(text).read(findings)?.into_iter();
     let header = rows.next()?;
+    if !is_sound(&header, findings) {
+        return None;
+    }
     let incidents = rows.map(|cells| row(&header, cells, findings)).collect();
     let whole = Span { file: 0, start: 0, end: text.len() as u32 };
     let start = Span { end: 0, ..whole };
     let key = Key { name: "incidents".to_owned(), span: start };
     let list = Node { span: whole, kind: Kind::List(incidents) };
     Some(Node { span: whole, kind: Kind::Map(vec![(key, list)]) })
+}
+
+/// Reports a column that is there twice, of which one would be left out without a word, and one that is missing, once
+/// instead of row by row.
+fn is_sound(header: &[Cell], findings: &mut Findings) -> bool {
+    let mut sound = true;
+    for (index, cell) in header.iter().enumerate().filter(|(_, cell)| !cell.text.is_empty()) {
+        if let Some(first) = header[..index].iter().find(|first| first.text == cell.text) {
+            let message = format!("the column '{}' stands here twice", cell.text);
+            findings.add(
+                Diagnostic::error(cell.span, message).also(first.span, "first here").help("rename one of the two"),
+            );
+            sound = false;
+        }
+    }
+    let missing: Vec<String> = REQUIRED
+        .iter()
+        .filter(|name| header.iter().all(|cell| cell.text != **name))
+        .map(|name| format!("'{name}'"))
+        .collect();
+    if let (Some(first), false) = (header.first(), missing.is_empty()) {
+        let span = Span { end: header[header.len() - 1].span.end, ..first.span };
+        let message = format!("the first line names no column {}", missing.join(", "));
+        findings.add(
+            Diagnostic::error(span, message)
+                .help("write journey,layer,start,end,note, of which layer and note may be left out"),
+        );
+        sound = false;
+    }
+    sound
 }
 
 fn row(header: &[Cell], cells: Vec<Cell>, findings: &mut Findings) -> Node {
