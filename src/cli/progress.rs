@@ -12,6 +12,10 @@ use crate::source::reader::{self, Reader};
 const TICK: std::time::Duration = std::time::Duration::from_millis(200);
 const WAITING: &str = "{spinner} {prefix}: {msg}, {elapsed}";
 const GOING: &str = "{prefix} {wide_bar} {percent:>3}%  {rate}, {eta} left  {msg}";
+/// Where there is no room for a bar beside the words.
+const NARROW_WAITING: &str = "{spinner} {msg}";
+const NARROW_GOING: &str = "{percent}% {eta} left  {msg}";
+const NARROW_COLUMNS: u16 = 60;
 
 /// What is worked through.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ impl Bar {
             return Self { bar: ProgressBar::hidden(), unit };
         }
         let bar = ProgressBar::new(0).with_prefix(what).with_message(first);
-        bar.set_style(style(WAITING, unit));
+        bar.set_style(style(if is_narrow() { NARROW_WAITING } else { WAITING }, unit));
         bar.enable_steady_tick(TICK);
         Self { bar, unit }
     }
@@ -50,7 +54,7 @@ impl Bar {
     fn go(&self, done: u64, total: u64, message: String) {
         if self.bar.length() != Some(total) {
             self.bar.set_length(total);
-            self.bar.set_style(style(GOING, self.unit));
+            self.bar.set_style(style(if is_narrow() { NARROW_GOING } else { GOING }, self.unit));
         }
         self.bar.set_message(message);
         self.bar.set_position(done);
@@ -81,6 +85,10 @@ impl Remarks {
         list[self.shown..].iter().for_each(|remark| super::tell(format_args!("warning: {remark}")));
         self.shown = list.len();
     }
+}
+
+fn is_narrow() -> bool {
+    terminal_size::terminal_size_of(io::stderr()).is_some_and(|(columns, _)| columns.0 < NARROW_COLUMNS)
 }
 
 fn style(template: &str, unit: &'static str) -> ProgressStyle {

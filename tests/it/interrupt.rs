@@ -241,6 +241,23 @@ async fn on_a_terminal_a_bar_says_how_fast_and_how_long() {
     assert!(shown.contains("interrupted: what is shown ends at"), "{shown}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_narrow_terminal_words_do_without_a_bar() {
+    let source = Source::start(2).await;
+    let [from, to] = [SLOT, SLOT + LENGTH].map(|at| at.unix_s().to_string());
+    let config = source.path("slowburn.yml").display().to_string();
+    let program = env!("CARGO_BIN_EXE_slowburn");
+    let line = format!(
+        "stty cols 40 rows 20; timeout --foreground -s INT 5 {program} replay --config {config} --from {from} --to {to} >/dev/null"
+    );
+    let output = Command::new("script").args(["-q", "-e", "-c", &line, "/dev/null"]).stdin(Stdio::null()).output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let shown = anstream::adapter::strip_str(&text).to_string();
+    let bars: Vec<&str> = shown.split(['\r', '\n']).filter(|line| line.contains(" left  2026-03-0")).collect();
+    assert!(!bars.is_empty() && bars.iter().all(|bar| bar.trim_end().chars().count() <= 40), "{shown}");
+    assert!(!shown.contains("slots/s"), "{shown}");
+}
+
 #[test]
 fn an_interrupted_search_shows_and_writes_what_it_found() {
     let folder = tempfile::tempdir().unwrap();

@@ -20,7 +20,8 @@ impl FromStr for TimeZone {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        name.parse().map(Self).map_err(|_| match nearest(name, TZ_VARIANTS.iter().map(|zone| zone.name())) {
+        let known = TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(name));
+        known.map(|zone| Self(*zone)).ok_or_else(|| match nearest(name, TZ_VARIANTS.iter().map(|zone| zone.name())) {
             Some(near) => format!("there is no time zone '{name}'; did you mean '{near}'?"),
             None => format!("there is no time zone '{name}'; write UTC or a name such as Europe/Berlin"),
         })
