@@ -1,5 +1,6 @@
 //! What came, held against what was expected; and where it is otherwise, when it would have been so.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use crate::config::Config;
@@ -24,12 +25,30 @@ pub(super) struct Judge<'a> {
     test: &'a Test,
     run: &'a Run,
     receivers: Vec<String>,
+    closest: OnceCell<Closest<'a>>,
+}
+
+/// How close the whole test came to what was expected: gone through once, however many hints are given, and not at all
+/// where nothing failed.
+struct Closest<'a> {
+    alerts: Vec<(&'a AlertPattern, Option<Peak>)>,
+    /// The slot nearest to the check's at which it would have held.
+    values: Vec<(&'a ValueCheck, Option<Timestamp>)>,
+}
+
+/// The greatest usage of the rules that a pattern is about.
+#[derive(Clone)]
+struct Peak {
+    usage: f64,
+    slot: Timestamp,
+    place: String,
+    rule: String,
 }
 
 impl<'a> Judge<'a> {
     pub fn new(config: &'a Config, test: &'a Test, run: &'a Run) -> Self {
         let receivers = config.spec.receivers.iter().map(|receiver| receiver.name.clone()).collect();
-        Self { config, test, run, receivers }
+        Self { config, test, run, receivers, closest: OnceCell::new() }
     }
 
     pub fn judge(&self, kind: &CheckKind) -> Verdict {
@@ -75,20 +94,8 @@ impl<'a> Judge<'a> {
 
     /// The greatest usage of the rules that a pattern is about, if none of them ever fired as it says.
     fn how_close(&self, pattern: &AlertPattern) -> Option<String> {
-        let mut peak: Option<(f64, Timestamp, String, String)> = None;
-        look(self.config, self.test, |slot, view| {
-            let seen = |slo: &&SloView| slo.sight != Sight::Unborn && fits_place(pattern, slo);
-            for slo in view.slos.iter().filter(seen) {
-                let rules = slo.rules.iter().filter(|rule| pattern.rule.as_ref().is_none_or(|name| *name == rule.rule));
-                for rule in rules.filter(|rule| pattern.urgency.is_none_or(|urgency| urgency == rule.urgency)) {
-                    if peak.as_ref().is_none_or(|(usage, ..)| rule.usage > *usage) {
-                        let place = place(&slo.journey, slo.layer.as_deref(), &slo.labels);
-                        peak = Some((rule.usage, slot, place, rule.rule.clone()));
-                    }
-                }
-            }
-        });
-        let (usage, slot, place, name) = peak?;
+        let known = self.closest().alerts.iter().find(|(known, _)| std::ptr::eq(*known, pattern))?;
+        let Peak { usage, slot, place, rule: name } = known.1.clone()?;
         let rule = self.config.spec.slos.iter().flat_map(|slo| &slo.rules).find(|rule| rule.name == name)?;
         let stage = pattern.stage.unwrap_or(Stage::Warning);
         let threshold = match stage {
@@ -176,20 +183,30 @@ impl<'a> Judge<'a> {
         if fits {
             return Verdict::Passed;
         }
-        let at = self.test.start + check.at;
-        let mut nearest: Option<Timestamp> = None;
-        look(self.config, self.test, |slot, view| {
-            let is_so = slo_of(view, check).and_then(|slo| measured(check, slo)).is_some_and(|(.., fits)| fits);
-            let nearer = nearest.is_none_or(|nearest| gap(slot, at) < gap(nearest, at));
-            if is_so && nearer {
-                nearest = Some(slot);
-            }
-        });
+        let nearest = self.closest().values.iter().find(|(known, _)| std::ptr::eq(*known, check)).and_then(|it| it.1);
         let hint = match nearest {
             Some(slot) => format!("it is so at {}", words::since(self.test, slot)),
             None => "it is never so in this test".to_owned(),
         };
         Verdict::Failed(Failure { rows: vec![Row::Missing(expected), Row::Instead(got)], hints: vec![hint] })
+    }
+
+    fn closest(&self) -> &Closest<'a> {
+        self.closest.get_or_init(|| {
+            let kinds = || self.test.checks.iter().map(|check| &check.kind);
+            let patterns = kinds().filter_map(|kind| match kind {
+                CheckKind::Alerts { expected, .. } => Some(expected),
+                _ => None,
+            });
+            let values = kinds().filter_map(|kind| match kind {
+                CheckKind::Value(check) => Some((check, None)),
+                _ => None,
+            });
+            let alerts = patterns.flatten().map(|pattern| (pattern, None)).collect();
+            let mut closest = Closest { alerts, values: values.collect() };
+            look(self.config, self.test, |slot, view| closest.look(self.test, slot, view));
+            closest
+        })
     }
 
     fn exported(&self, at: Duration, alertname: &str, expected: &[Labels]) -> Verdict {
@@ -218,6 +235,30 @@ impl<'a> Judge<'a> {
         };
         let stages = [Stage::Warning, Stage::Critical].into_iter().filter(|stage| *stage <= alert.stage);
         stages.map(own).collect()
+    }
+}
+
+impl Closest<'_> {
+    fn look(&mut self, test: &Test, slot: Timestamp, view: &View) {
+        for (pattern, peak) in &mut self.alerts {
+            let seen = |slo: &&SloView| slo.sight != Sight::Unborn && fits_place(pattern, slo);
+            for slo in view.slos.iter().filter(seen) {
+                let rules = slo.rules.iter().filter(|rule| pattern.rule.as_ref().is_none_or(|name| *name == rule.rule));
+                for rule in rules.filter(|rule| pattern.urgency.is_none_or(|urgency| urgency == rule.urgency)) {
+                    if peak.as_ref().is_none_or(|peak| rule.usage > peak.usage) {
+                        let place = place(&slo.journey, slo.layer.as_deref(), &slo.labels);
+                        *peak = Some(Peak { usage: rule.usage, slot, place, rule: rule.rule.clone() });
+                    }
+                }
+            }
+        }
+        for (check, nearest) in &mut self.values {
+            let at = test.start + check.at;
+            let is_so = slo_of(view, check).and_then(|slo| measured(check, slo)).is_some_and(|(.., fits)| fits);
+            if is_so && nearest.is_none_or(|nearest| gap(slot, at) < gap(nearest, at)) {
+                *nearest = Some(slot);
+            }
+        }
     }
 }
 
