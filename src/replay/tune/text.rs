@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::config::units;
 use crate::engine::time::Duration;
+use crate::replay::score::text::some;
 use crate::replay::text::{grouped, time, wrapped};
 
 use super::part::Part;
@@ -145,8 +146,9 @@ fn figures(part: Option<&Part>) -> String {
 /// What is said of a part in a sentence.
 pub fn sentence(part: &Part) -> String {
     let delay = part.delay.map_or(String::new(), |delay| format!(", median delay {}", seconds(delay.median)));
-    let (found, of, pages, unexplained) = (part.detected, part.incidents, part.pages_a_week, part.unexplained_pages);
-    format!("{found} of {of} incidents found{delay}, {pages:.1} pages a week; {unexplained} pages unexplained")
+    let (found, of, pages) = (part.detected, part.incidents, part.pages_a_week);
+    let unexplained = some(part.unexplained_pages, "unexplained page");
+    format!("{found} of {of} incidents found{delay}, {pages:.1} pages a week; {unexplained} in all")
 }
 
 /// Whole seconds, at most two units.
