@@ -67,7 +67,10 @@ impl Target {
         }
         let target = Self { shown, path, permissions: there.map(|there| there.permissions()), special: None };
         // It is gone again at once.
-        target.beside().with_context(|| format!("cannot write '{}'", target.shown))?;
+        target.beside().with_context(|| match target.permissions {
+            Some(_) => format!("cannot write a new file beside '{}', to take its place", target.shown),
+            None => format!("cannot write '{}'", target.shown),
+        })?;
         Ok(target)
     }
 

@@ -178,6 +178,9 @@ fn history_that_holds_nothing_is_no_good_news() {
     let slos = document["slos"].as_array().unwrap();
     let seen = |layer: &str| slos.iter().find(|slo| slo["layer"] == layer).unwrap()["seen_slots"].as_u64().unwrap();
     assert!(seen("n") == 0 && seen("database") > 0 && seen("database") <= document["evaluations"].as_u64().unwrap());
+    let output = folder.command(&format!("replay {given} slowburn.yml --compare part.yml")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\nOf the second nothing was seen of checkout/n.\n"), "{text}");
     let (code, said) = folder.run(&format!("record --out part.rec {given} part.yml"));
     assert!(code == Some(0) && said.contains(warning), "{said}");
 }

@@ -52,6 +52,9 @@ pub struct Side {
     pub statistics: Option<Statistics>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
+    /// Places of the SLOs of which nothing was seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
 }
 
 /// Where the two do not watch the same.
@@ -123,6 +126,7 @@ impl Comparison {
             config: side.name.to_owned(),
             statistics: side.document.statistics.clone(),
             score: side.document.score.clone(),
+            unseen: side.document.unseen.clone(),
         };
         Self {
             version: VERSION,

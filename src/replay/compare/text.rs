@@ -25,6 +25,13 @@ impl fmt::Display for Comparison {
         wrapped(f, "  first:  ", &self.first.config)?;
         wrapped(f, "  second: ", &self.second.config)?;
         writeln!(f, "{} slots evaluated by each, of data read once; nothing was sent.", grouped(self.evaluations))?;
+        for (which, side) in [("first", &self.first), ("second", &self.second)] {
+            if !side.unseen.is_empty() {
+                let (shown, more) = side.unseen.split_at(side.unseen.len().min(MAX_LISTED));
+                let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+                wrapped(f, "", &format!("Of the {which} nothing was seen of {}{more}.", shown.join(", ")))?;
+            }
+        }
         self.journeys.fmt(f)?;
         self.table(f)?;
         self.incidents(f)?;
