@@ -1,10 +1,11 @@
 //! A comparison for people, at most 80 columns wide but for longer names.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::engine::time::{Duration, Timestamp};
 use crate::replay::score::text::Percent;
-use crate::replay::score::{Figures, Outcome, Spread};
+use crate::replay::score::{Figures, Outcome, Score, Spread};
 use crate::replay::text::{grouped, time, wrapped};
 
 use super::{Changed, Changes, Comparison, Journeys, Kept, Moment};
@@ -34,6 +35,7 @@ impl fmt::Display for Comparison {
         }
         self.journeys.fmt(f)?;
         self.table(f)?;
+        self.rules(f)?;
         self.incidents(f)?;
         changes(f, "Pages", &self.pages)?;
         changes(f, "Tickets and warnings", &self.tickets)
@@ -71,6 +73,22 @@ impl Comparison {
         writeln!(f, "\n  {:27} {:>16} {:>16} {:>14}", "", "first", "second", "change")?;
         for (what, first, second, change) in rows {
             writeln!(f, "{}", format!("  {what:27} {first:>16} {second:>16} {change:>14}").trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// What each rule by itself detects of the known incidents.
+    fn rules(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(first), Some(second)) = (&self.first.score, &self.second.score) else { return Ok(()) };
+        let names: BTreeSet<&str> =
+            [first, second].iter().flat_map(|it| &it.rules).map(|it| it.rule.as_str()).collect();
+        writeln!(f, "\n  {:27} {:>16} {:>16}", "found by a rule alone", "first", "second")?;
+        for name in names {
+            let found = |score: &Score| {
+                let figures = score.rules.iter().find(|it| it.rule == name).map(|it| &it.figures);
+                figures.map_or_else(|| "-".to_owned(), |it| format!("{}/{}", it.detected, it.detected + it.missed))
+            };
+            writeln!(f, "  {name:27} {:>16} {:>16}", found(first), found(second))?;
         }
         Ok(())
     }
