@@ -26,7 +26,7 @@ pub struct Stretch {
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
     /// Read this instead of the source: a recording made by 'slowburn record', or text with timestamps as 'promtool
-    /// tsdb dump-openmetrics' writes it; plain or gzip
+    /// tsdb dump-openmetrics' writes it; plain or gzip; - for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "tsdb")]
     recording: Option<PathBuf>,
     /// Read this Prometheus data or snapshot directory instead of the source; needs no server
@@ -37,6 +37,7 @@ pub struct Stretch {
 impl Stretch {
     pub fn origin(&self) -> Origin {
         match (&self.recording, &self.tsdb) {
+            (Some(file), _) if file.as_os_str() == "-" => Origin::Recording("/dev/stdin".into()),
             (Some(file), _) => Origin::Recording(file.clone()),
             (None, Some(folder)) => Origin::Tsdb(folder.clone()),
             (None, None) => Origin::Source,

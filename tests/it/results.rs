@@ -135,6 +135,17 @@ fn a_standard_error_that_is_full_keeps_nobody_from_the_result() {
 }
 
 #[test]
+fn a_recording_may_come_from_standard_input() {
+    let folder = Folder::new();
+    let replay = |file: &str| {
+        let mut command = folder.command(&format!("replay --format json --recording {file}"));
+        command.stdin(File::open(folder.0.path().join("history.txt")).unwrap()).output().unwrap()
+    };
+    let [piped, named] = ["-", "history.txt"].map(replay);
+    assert_eq!((piped.status.code(), &piped.stdout), (Some(0), &named.stdout));
+}
+
+#[test]
 fn rules_are_exported_without_any_secret() {
     let folder = Folder::new();
     let webhook = "webhook: {url: 'http://127.0.0.1:9'}";
