@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use super::alert::AlertRecord;
 use super::collect::DigestSpec;
+use super::histogram::Labels;
 use super::hours::Hours;
+use super::incident::incident_key;
 use super::maintenance::Maintenance;
 use super::route::Route;
 use super::silence::Silence;
@@ -85,6 +88,19 @@ impl Spec {
     /// How far back the engine's windows reach: what a backfill must cover.
     pub fn longest_window(&self) -> Duration {
         self.slos.iter().map(SloSpec::longest_window).max().unwrap_or_default()
+    }
+
+    /// The key of the incident that an alert belongs to; `None` for an SLO of another configuration.
+    pub fn incident_of(&self, alert: &AlertRecord) -> Option<String> {
+        let slo = self.slos.iter().find(|slo| slo.journey == alert.journey && slo.layer == alert.layer)?;
+        let label = |name: &str| match name {
+            "stage" => Some(alert.stage.as_str()),
+            "urgency" => Some(alert.urgency.as_str()),
+            "rule" => Some(alert.rule.as_str()),
+            name => alert.labels.get(name).map(String::as_str).or_else(|| slo.routing_label(name)),
+        };
+        let group = self.group_by.iter().map(|name| (name.clone(), label(name).unwrap_or_default().to_owned()));
+        Some(incident_key(&alert.journey, &group.collect::<Labels>()))
     }
 }
 

@@ -9,7 +9,6 @@ use super::plot::{self, Band, span};
 use super::told::News;
 use super::{Report, words};
 use crate::engine::alert::AlertRecord;
-use crate::engine::incident::incident_key;
 use crate::engine::notification::{Notification, Reason};
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::{Duration, Timestamp};
@@ -186,21 +185,7 @@ fn alerts<'a>(report: &Report<'a>, incident: &IncidentSummary) -> Vec<&'a AlertR
         alert.fired_at <= end && alert.ended_at.is_none_or(|ended_at| ended_at > incident.opened_at)
     };
     let its = report.document.alerts.iter().filter(during);
-    its.filter(|alert| key(report, alert).as_deref() == Some(&incident.key)).collect()
-}
-
-/// The key of the incident that an alert belongs to.
-fn key(report: &Report<'_>, alert: &AlertRecord) -> Option<String> {
-    let mut slos = report.spec.slos.iter();
-    let slo = slos.find(|slo| slo.journey == alert.journey && slo.layer == alert.layer)?;
-    let label = |name: &str| match name {
-        "stage" => Some(alert.stage.as_str()),
-        "urgency" => Some(alert.urgency.as_str()),
-        "rule" => Some(alert.rule.as_str()),
-        name => alert.labels.get(name).map(String::as_str).or_else(|| slo.routing_label(name)),
-    };
-    let group = report.spec.group_by.iter().map(|name| (name.clone(), label(name).unwrap_or_default().to_owned()));
-    Some(incident_key(&alert.journey, &group.collect()))
+    its.filter(|alert| report.spec.incident_of(alert).as_deref() == Some(&incident.key)).collect()
 }
 
 /// Rules by layer, in the order in which they fired.
