@@ -95,7 +95,7 @@ fn rules(score: &Score) -> Markup {
                     tr {
                         th scope="col" { "Rule" } th.number scope="col" { "Found" }
                         th.number scope="col" { "Delay, median" } th.number scope="col" { "Delay, worst" }
-                        th.number scope="col" { "Told to be over, median" } th.number scope="col" { "Worst" }
+                        th.number scope="col" { "Reset delay, median" } th.number scope="col" { "Reset delay, worst" }
                         th.number scope="col" { "Budget before" } th.number scope="col" { "Unexplained pages" }
                         th.number scope="col" { "Tickets" }
                     }
@@ -105,7 +105,7 @@ fn rules(score: &Score) -> Markup {
         }
         p.about {
             "Each rule as if it were the only one. One that pages nobody is judged by its critical tickets. Delays count from \
-             an incident's start to its first page, and from its end to the end of the last one."
+             an incident's start to its first page, reset delays from its end to the end of the last one."
         }
     }
 }
@@ -120,8 +120,8 @@ fn row(name: &str, urgency: &str, figures: &Figures) -> Markup {
             td.number data-label="Found" { (figures.detected) " of " (figures.detected + figures.missed) }
             td.number data-label="Delay, median" { (delay) }
             td.number data-label="Delay, worst" { (worst_delay) }
-            td.number data-label="Told to be over, median" { (reset) }
-            td.number data-label="Worst" { (worst_reset) }
+            td.number data-label="Reset delay, median" { (reset) }
+            td.number data-label="Reset delay, worst" { (worst_reset) }
             td.number data-label="Budget before" { (budget) }
             td.number data-label="Unexplained pages" { (figures.unexplained_pages) " of " (figures.pages) }
             td.number data-label="Tickets" { (figures.tickets) }
@@ -139,7 +139,7 @@ fn outcomes(outcomes: &[Outcome]) -> Markup {
                     tr {
                         th scope="col" { "Began (UTC)" } th scope="col" { "What" } th scope="col" { "Lasted" }
                         th scope="col" { "Paged after" } th scope="col" { "Budget before" }
-                        th scope="col" { "Told to be over after" }
+                        th scope="col" { "Reset delay" }
                     }
                 }
                 tbody {
@@ -152,7 +152,11 @@ fn outcomes(outcomes: &[Outcome]) -> Markup {
                             td data-label="Paged after" {
                                 @match (outcome.delay, outcome.page_stood_since) {
                                     (Some(_), _) if outcome.early => { span.good { "a page stood as it began" } },
-                                    (Some(delay), _) => { span.good { (delay.coarse()) } },
+                                    (Some(delay), _) => {
+                                        @if let Some(page) = outcome.joined_page_of {
+                                            "joined the page of " (words::time(page)) " after " (delay.coarse())
+                                        } @else { span.good { (delay.coarse()) } }
+                                    },
                                     (None, Some(since)) => {
                                         span.bad { "missed" } ": the page of " (words::time(since)) " stood, about something else"
                                     },
@@ -161,7 +165,7 @@ fn outcomes(outcomes: &[Outcome]) -> Markup {
                             }
                             @let budget = outcome.budget_before_page.filter(|_| !outcome.early);
                             td data-label="Budget before" { (budget.map_or_else(|| "-".to_owned(), |it| Percent(it).to_string())) }
-                            td data-label="Told to be over after" { (length(outcome.reset_delay)) }
+                            td data-label="Reset delay" { (length(outcome.reset_delay)) }
                         }
                     }
                 }

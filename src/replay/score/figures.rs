@@ -1,5 +1,7 @@
 //! Each known incident against what was told, and what that comes to.
 
+use std::cmp::Reverse;
+
 use serde::{Serialize, Serializer};
 
 use crate::engine::time::{Duration, Timestamp};
@@ -52,6 +54,9 @@ pub struct Outcome {
     /// When the first page that answers it did so; its start if that is early.
     pub detected_at: Option<Timestamp>,
     pub early: bool,
+    /// When the page that answers it had gone out, if it was about something else then: nobody was paged anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined_page_of: Option<Timestamp>,
     #[serde(rename = "delay_s", serialize_with = "seconds")]
     pub delay: Option<Duration>,
     #[serde(rename = "ticket_delay_s", serialize_with = "seconds")]
@@ -75,6 +80,14 @@ pub struct Case<'a> {
     going_on: Vec<&'a Known>,
     /// The last moment at which a page may be about it.
     until: Timestamp,
+}
+
+/// The first page that answers an incident.
+struct First {
+    at: Timestamp,
+    early: bool,
+    /// When it went out, if it came to be about the incident only later.
+    joined: Option<Timestamp>,
 }
 
 /// How a page answers an incident.
@@ -116,14 +129,14 @@ impl<'a> Case<'a> {
         (is_near && told.stands_at(start)).then_some(Answer::Early)
     }
 
-    /// The first of the moments at which one of these answers it, and whether that is early.
-    fn first_answer<'t>(&self, told: impl Iterator<Item = &'t Told>) -> Option<(Timestamp, bool)> {
-        let answers = told.filter_map(|told| self.answer(told));
-        let moments = answers.map(|answer| match answer {
-            Answer::Early => (self.known.start, false),
-            Answer::At(at) => (at, true),
+    /// The first of these that answers it; of several at one moment one that went out then.
+    fn first_answer<'t>(&self, told: impl Iterator<Item = &'t Told>) -> Option<First> {
+        let moments = told.filter_map(|told| match self.answer(told)? {
+            Answer::Early => Some((self.known.start, false, Reverse(told.at))),
+            Answer::At(at) => Some((at, true, Reverse(told.at))),
         });
-        moments.min().map(|(at, within)| (at, !within))
+        let (at, within, Reverse(told_at)) = moments.min()?;
+        Some(First { at, early: !within, joined: (within && told_at < at).then_some(told_at) })
     }
 }
 
@@ -145,14 +158,16 @@ impl Outcome {
             .rfind(|told| told.concerns(known).is_some_and(|since| since < known.start) && told.stands_at(known.start));
         Outcome {
             known: known.clone(),
-            detected_at: detected.map(|(at, _)| at),
-            early: detected.is_some_and(|(_, early)| early),
-            delay: detected.map(|(at, _)| at.since(known.start)),
-            ticket_delay: ticket.map(|(at, _)| at.since(known.start)),
+            detected_at: detected.as_ref().map(|first| first.at),
+            early: detected.as_ref().is_some_and(|first| first.early),
+            joined_page_of: detected.as_ref().and_then(|first| first.joined),
+            delay: detected.as_ref().map(|first| first.at.since(known.start)),
+            ticket_delay: ticket.map(|first| first.at.since(known.start)),
             reset_delay: over.map(|over| over.since(known.end)),
             pages: answering.len() as u64,
-            budget_before_page: detected.and_then(|(at, early)| if early { Some(0.0) } else { spending.at(known, at) }),
             page_stood_since: stood.filter(|_| detected.is_none()).map(|told| told.at),
+            budget_before_page: detected
+                .and_then(|first| if first.early { Some(0.0) } else { spending.at(known, first.at) }),
         }
     }
 }

@@ -157,7 +157,10 @@ fn line(f: &mut fmt::Formatter<'_>, outcome: &Outcome) -> fmt::Result {
     let known = &outcome.known;
     let how = match (outcome.delay, outcome.page_stood_since) {
         (Some(_), _) if outcome.early => "a page stood as it began".to_owned(),
-        (Some(delay), _) => format!("paged after {}", delay.coarse()),
+        (Some(delay), _) => match outcome.joined_page_of {
+            Some(page) => format!("joined the page of {} after {}", time(page), delay.coarse()),
+            None => format!("paged after {}", delay.coarse()),
+        },
         (None, Some(since)) => format!("MISSED: the page of {} stood, about something else", time(since)),
         (None, None) => "MISSED".to_owned(),
     };

@@ -180,6 +180,23 @@ fn what_answers_an_incident() {
 }
 
 #[test]
+fn a_page_that_was_joined_went_out_before() {
+    let check = |incident: Known, pages: &[Page], joined: Option<i64>| {
+        let score = scored(pages, &[incident]);
+        assert_eq!(score.incidents[0].joined_page_of, joined.map(at), "{score:#?}");
+        let text = score.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(text.contains("joined the page of 2026-03-02 10:05 UTC after 20m"), joined.is_some(), "{text}");
+    };
+    let database = || incident(Some("database"), 600, 660);
+    let joins = [page("edge", 605, 700), Page { told: false, ..page("database", 620, 630) }];
+    check(database(), &joins, Some(605));
+    check(database(), &[page("edge", 605, 700), page("database", 620, 630)], None);
+    check(incident(None, 600, 660), &joins, None);
+    // It was there early, whatever it was about at first.
+    check(database(), &[page("database", 590, 630)], None);
+}
+
+#[test]
 fn figures_add_up() {
     let ticket = |from, to| Page { urgency: Urgency::Ticket, ..page("database", from, to) };
     let pages = [
