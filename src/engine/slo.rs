@@ -370,6 +370,12 @@ impl Slo {
         found
     }
 
+    /// Where its histogram ends, in seconds: a quantile that is found there may be anything above.
+    pub fn highest_bound_s(&self) -> Option<f64> {
+        let bounds = self.layouts.iter().flat_map(|layout| layout.bounds.iter().copied());
+        bounds.filter(|bound| bound.is_finite()).reduce(f64::max)
+    }
+
     /// Each of these quantiles over the last `window`, in seconds.
     pub fn quantiles_over<const N: usize>(&self, quantiles: [f64; N], window: Age) -> [Option<f64>; N] {
         let increases = self.layouts.iter().filter_map(|layout| {

@@ -186,6 +186,57 @@ fn what_was_not_seen_is_a_gap_and_is_said() {
 }
 
 #[test]
+fn usage_that_was_not_evaluated_is_not_drawn() {
+    let (config, _, observed) = eventful("checkout");
+    let mut compared = 0;
+    for slo in &observed.samples.slos {
+        for (rule, peak) in slo.peaks.iter().enumerate() {
+            let Some(track) = slo.track(Gauge::Usage(rule)) else { continue };
+            let highest = track.iter().map(|extent| extent.high).fold(0.0, f32::max);
+            let peak = peak.map_or(0.0, |peak| peak.usage as f32);
+            assert!(
+                highest <= peak,
+                "{}: {highest} was drawn, {peak} measured",
+                config.spec.slos[slo.template].place()
+            );
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 5);
+}
+
+#[test]
+fn little_that_was_seen_is_no_good_news() {
+    let plan = quality::plan(1, 3);
+    let config = configured("checkout", &plan.layers, "standard");
+    let (replayed, nothing) = observed(&config, &plan, &[], &[]);
+    let page = page(&config, &replayed, &nothing);
+    assert!(page.contains("<dt>Most budget spent</dt><dd><b class=\"\">–</b> <small>no requests</small>"));
+    assert!(page.contains("<dt>Slots not seen in full</dt><dd><b class=\"poor\">5,760</b>"));
+    let said = "never seen before of 5760 slots.";
+    assert_eq!(page.matches(said).count(), 1, "what is true of all layers is said once");
+    // One slot of a few thousand is no warning.
+    let (config, replayed, observed) = observed_without_a_slot();
+    let page = self::page(&config, &replayed, &observed);
+    assert!(page.contains("Nearly all data was there: ") && !page.contains("Not all data was there."));
+    // A period that is hardly begun: its budget is gone or left of what was seen alone.
+    assert!(
+        page.contains("Tinted where less than 95% of the 30d had been seen, 3.3"),
+        "the first day filled a thirtieth"
+    );
+    assert_eq!(page.matches("<rect class=\"unsure\" x=\"0%\"").count(), observed.samples.slos.len());
+}
+
+/// Three days of which one slot had a partial answer.
+fn observed_without_a_slot() -> (Config, Replayed, Observed) {
+    let plan = quality::plan(1, 3);
+    let config = configured("checkout", &plan.layers, "standard");
+    let (mut replayed, observed) = observed(&config, &plan, &plan.series(), &[]);
+    replayed.document.missed.partial = 1;
+    (config, replayed, observed)
+}
+
+#[test]
 fn scores_and_noise_are_part_of_the_page() {
     let (config, mut replayed, observed) = eventful("checkout");
     let first = &replayed.document.incidents[0];

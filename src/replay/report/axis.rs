@@ -1,7 +1,9 @@
 //! The scales of plots: where a time or a value lies, and which of them are written beside it.
 
+use crate::engine::rule::Stage;
 use crate::engine::time::{Duration, Timestamp};
 
+use super::plot::{Band, span};
 use super::samples::Samples;
 use super::words;
 
@@ -61,6 +63,12 @@ impl TimeAxis {
     /// When a stretch begins.
     pub fn begins(&self, stretch: usize) -> Timestamp {
         self.start + Duration::from_ms(self.stretch.ms() * stretch as i64)
+    }
+
+    /// Where stretches lie and how wide they are, in percent.
+    pub fn place(&self, from: usize, to: usize) -> (String, String) {
+        let band = Band { from: self.begins(from), to: self.begins(to), stage: Stage::Warning };
+        span(self, &band)
     }
 
     fn length(&self) -> Duration {

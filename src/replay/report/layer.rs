@@ -20,6 +20,8 @@ use crate::engine::time::{Duration, Timestamp};
 const MAX_ALERTS: usize = 200;
 /// ... and fewer where there are many SLOs: all lists together are about a megabyte.
 const MAX_ALERTS_IN_ALL: usize = 5_000;
+/// With less of a period seen, what is left of its budget says little.
+const SURE: f32 = 0.95;
 /// SLOs that are plotted, at most: some 30 kB each, and nobody looks through more.
 pub const MAX_PLOTTED: usize = 200;
 
@@ -108,7 +110,17 @@ impl Layer<'_> {
     fn plot(&self, name: &str, title: String, about: String, unit: Unit) -> Plot<'_> {
         let scale = Scale::Linear { low: 0.0, high: 1.0 };
         let id = format!("{}-{}", self.id, words::slug(name));
-        Plot { id, title, about, unit, scale, lines: Vec::new(), limits: Vec::new(), stages: Vec::new() }
+        Plot {
+            id,
+            title,
+            about,
+            unit,
+            scale,
+            lines: Vec::new(),
+            limits: Vec::new(),
+            stages: Vec::new(),
+            unsure: Vec::new(),
+        }
     }
 
     fn line(&self, gauge: Gauge, label: String, weight: &'static str) -> Option<Line<'_>> {
@@ -177,11 +189,20 @@ impl Layer<'_> {
     fn budget(&self, report: &Report<'_>) -> Plot<'_> {
         let period = self.spec.period;
         let mut about = format!("Share of the error budget of the last {period} that is left.");
-        let coverage = self.samples.period_coverage;
-        if coverage < 0.995 {
-            about.push_str(&format!(" At the end {} of the {period} had been seen.", Unit::Percent.words(coverage)));
+        let measured = || self.samples.coverage.iter().copied().filter(|coverage| !coverage.is_nan());
+        let percent = |coverage: f32| Unit::Percent.words(f64::from(coverage));
+        if let Some(first) = measured().find(|coverage| *coverage < SURE) {
+            let sure = percent(SURE);
+            about.push_str(&format!(
+                " Tinted where less than {sure} of the {period} had been seen, {} at first.",
+                percent(first)
+            ));
+        }
+        if let Some(last) = measured().last().filter(|last| *last < 0.995) {
+            about.push_str(&format!(" At the end {} of the {period} had been seen.", percent(last)));
         }
         let mut plot = self.plot("budget", "Error budget left".into(), about, Unit::Percent);
+        plot.unsure = runs(&self.samples.coverage, |coverage| *coverage < SURE);
         plot.lines.extend(self.line(Gauge::BudgetLeft, "left".into(), "strong"));
         let mut rules = Vec::new();
         for rule in &self.spec.rules {
@@ -247,7 +268,7 @@ impl Layer<'_> {
         let all = self.sights();
         html! {
             @if all.unseen() + all.partial > 0 {
-                span.poor { "Not all was seen: " (all.in_words()) " evaluations." }
+                span class=[(!all.is_nearly_whole()).then_some("poor")] { "Not all was seen: " (all.in_words()) " evaluations." }
             } @else { "Seen in full." }
         }
     }
@@ -314,6 +335,17 @@ impl Layer<'_> {
         // Nothing in it may end the element that holds it.
         data.to_string().replace('<', "\\u003c")
     }
+}
+
+/// Stretches in a row, from and to.
+fn runs<T>(all: &[T], is_meant: impl Fn(&T) -> bool) -> Vec<(usize, usize)> {
+    let mut from = 0;
+    let runs = all.chunk_by(|a, b| is_meant(a) == is_meant(b)).filter_map(|run| {
+        let (begin, end) = (from, from + run.len());
+        from = end;
+        is_meant(&run[0]).then_some((begin, end))
+    });
+    runs.collect()
 }
 
 fn stood(alert: &AlertRecord, end: Timestamp) -> String {

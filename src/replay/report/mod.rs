@@ -131,7 +131,7 @@ impl Report<'_> {
                     (contents(document, &layers))
                     main id="main" tabindex="-1" {
                         (overview::warnings(self, &layers))
-                        (overview::figures(self))
+                        (overview::figures(self, &layers))
                         (overview::budgets(self, &layers))
                         (scores::sections(self))
                         (incidents.section(self, &news))

@@ -1,6 +1,8 @@
 //! What a report says before it goes into detail, and after: the figures, the budgets, what was held back, and what is
 //! not known.
 
+use std::cmp::Reverse;
+
 use maud::{Markup, html};
 
 use super::layer::Layer;
@@ -9,7 +11,7 @@ use crate::engine::rule::Urgency;
 use crate::engine::time::Duration;
 use crate::replay::text;
 
-/// SLOs that are named for not having been seen in full.
+/// SLOs that are named for not having been seen in full, and lines of them.
 const MAX_NAMED: usize = 20;
 
 /// The range and what was done.
@@ -27,13 +29,17 @@ pub fn heading(report: &Report<'_>) -> Markup {
 }
 
 /// The figures at a glance.
-pub fn figures(report: &Report<'_>) -> Markup {
+pub fn figures(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
     let document = report.document;
     let (pages, others) = (document.opened(Urgency::Page), document.opened(Urgency::Ticket));
     let weeks = document.to.since(document.from).secs() / 604_800.0;
     let spent = document.slos.iter().filter(|slo| slo.events > 0).map(|slo| slo.budget_consumed);
-    let worst = spent.fold(0.0, f64::max);
-    let unseen = document.missed.slots + document.missed.partial;
+    let worst = spent.reduce(f64::max);
+    let of_all = document.missed.slots + document.missed.partial;
+    let worst_seen = layers.iter().map(Layer::sights).max_by_key(|sights| sights.unseen() + sights.partial);
+    let of_worst = worst_seen.map_or(0, |sights| u64::from(sights.unseen() + sights.partial));
+    let unseen = of_all.max(of_worst);
+    let seen_worst = if of_worst > of_all { "of the SLO that was seen least" } else { "" };
     let figure = |number: String, what: &str, more: String, class: &str| {
         html! {
             div.figure {
@@ -48,8 +54,11 @@ pub fn figures(report: &Report<'_>) -> Markup {
             (figure(document.incidents.len().to_string(), "Incidents", String::new(), ""))
             (figure(pages.to_string(), "Pages", a_week, if pages > 0 { "bad" } else { "" }))
             (figure(others.to_string(), "Warnings and tickets", String::new(), ""))
-            (figure(format!("{:.0}%", 100.0 * worst), "Most budget spent", "of these requests' budget".into(), if worst >= 1.0 { "bad" } else { "" }))
-            (figure(text::grouped(unseen), "Slots not seen in full", String::new(), if unseen > 0 { "poor" } else { "" }))
+            @match worst {
+                Some(worst) => (figure(format!("{:.0}%", 100.0 * worst), "Most budget spent", "of these requests' budget".into(), if worst >= 1.0 { "bad" } else { "" })),
+                None => (figure("–".into(), "Most budget spent", "no requests".into(), "")),
+            }
+            (figure(text::grouped(unseen), "Slots not seen in full", seen_worst.into(), if 1000 * unseen >= document.evaluations.max(1) { "poor" } else { "" }))
         }
     }
 }
@@ -57,8 +66,9 @@ pub fn figures(report: &Report<'_>) -> Markup {
 /// Why not all of it is here, if so.
 pub fn warnings(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
     let missed = report.document.missed;
-    let unseen = layers.iter().map(|layer| (layer, layer.sights())).filter(|(_, sights)| sights.unseen() > 0);
-    let unseen: Vec<_> = unseen.collect();
+    let unseen = unseen(layers);
+    let is_little = 1000 * (missed.slots + missed.partial) < report.document.evaluations
+        && layers.iter().all(|layer| layer.sights().is_nearly_whole());
     html! {
         @if let Some(why) = &report.broken {
             p.notice role="note" { strong { "Reading ended early. " } (why) ". This page shows what was read until then." }
@@ -68,16 +78,43 @@ pub fn warnings(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
             }
         }
         @if missed.slots + missed.partial > 0 || !unseen.is_empty() {
-            div.notice role="note" {
+            div.(if is_little { "about" } else { "notice" }) role="note" {
                 p {
-                    strong { "Not all data was there. " }
+                    @if is_little { "Nearly all data was there: " } @else { strong { "Not all data was there. " } }
                     (text::grouped(missed.slots)) " slots without an answer, " (text::grouped(missed.partial)) " with a partial one."
                 }
-                @for (layer, sights) in unseen.iter().take(MAX_NAMED) {
-                    p { a href={ "#" (layer.id) } { (layer.name) } ": " (sights.in_words()) " slots." }
+                @for (said, layers) in unseen.iter().take(MAX_NAMED) { (unseen_line(said, layers)) }
+                @if unseen.len() > MAX_NAMED {
+                    p { "And " (unseen[MAX_NAMED..].iter().map(|(_, layers)| layers.len()).sum::<usize>()) " more SLOs." }
                 }
-                @if unseen.len() > MAX_NAMED { p { "And " (unseen.len() - MAX_NAMED) " more SLOs." } }
             }
+        }
+    }
+}
+
+/// What was not seen, in words, each with the SLOs it is said of; most first.
+fn unseen<'l, 'a>(layers: &'l [Layer<'a>]) -> Vec<(String, Vec<&'l Layer<'a>>)> {
+    let mut unseen: Vec<_> = layers.iter().filter(|layer| layer.sights().unseen() > 0).collect();
+    unseen.sort_by_key(|layer| Reverse(layer.sights().unseen()));
+    let mut lines: Vec<(String, Vec<&Layer<'_>>)> = Vec::new();
+    for layer in unseen {
+        let said = layer.sights().in_words();
+        match lines.iter_mut().find(|(known, _)| *known == said) {
+            Some((_, layers)) => layers.push(layer),
+            None => lines.push((said, vec![layer])),
+        }
+    }
+    lines
+}
+
+fn unseen_line(said: &str, layers: &[&Layer<'_>]) -> Markup {
+    html! {
+        p {
+            @for (number, layer) in layers.iter().take(MAX_NAMED).enumerate() {
+                @if number > 0 { ", " } a href={ "#" (layer.id) } { (layer.name) }
+            }
+            @if layers.len() > MAX_NAMED { " and " (layers.len() - MAX_NAMED) " more SLOs" }
+            @if layers.len() > 1 { ", each" } ": " (said) " slots."
         }
     }
 }
@@ -107,7 +144,7 @@ pub fn budgets(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
                                 td.number data-label="Objective" { (f64::from(slo.objective_ppm) / 1e4) "%" }
                                 td.number data-label="Requests" { (text::grouped(slo.events)) }
                                 td.number data-label="Slow" { (text::grouped(slo.bad_events)) }
-                                @if slo.events == 0 { td.number { "–" } td { "no requests" } } @else {
+                                @if slo.events == 0 { td.number data-label="Budget spent" { "– " small { "no requests" } } td {} } @else {
                                     @let class = if slo.budget_consumed >= 1.0 { "bad" } else if slo.budget_consumed >= 0.8 { "poor" } else { "good" };
                                     td.number data-label="Budget spent" { span.(class) { (format!("{:.1}%", 100.0 * slo.budget_consumed)) } }
                                     td {

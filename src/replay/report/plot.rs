@@ -39,6 +39,8 @@ pub struct Plot<'a> {
     pub limits: Vec<LimitLine>,
     /// When alerts stood at a stage.
     pub stages: Vec<Band>,
+    /// Stretches, from and to, in which the curves say little.
+    pub unsure: Vec<(usize, usize)>,
 }
 
 pub struct Line<'a> {
@@ -126,6 +128,10 @@ impl Plot<'_> {
                         title id={ (id) "-t" } { (self.title) }
                         desc id={ (id) "-d" } { (self.in_words(backdrop)) }
                         (backdrop.markup())
+                        @for (from, to) in &self.unsure {
+                            @let (x, width) = backdrop.axis.place(*from, *to);
+                            rect.unsure x=(x) width=(width) y="0" height=(HEIGHT_PX) {}
+                        }
                         (self.curves(backdrop))
                         (self.stages(&backdrop.axis))
                         (self.limit_labels())
@@ -288,8 +294,7 @@ impl Backdrop<'_> {
         html! {
             use href={ "#" (self.incidents) } {}
             @for (class, from, to) in self.gaps() {
-                @let band = Band { from: self.axis.begins(from), to: self.axis.begins(to), stage: Stage::Warning };
-                @let (x, width) = span(&self.axis, &band);
+                @let (x, width) = self.axis.place(from, to);
                 @if class == "blind" {
                     rect.blind x=(x) width=(width) y="0" height=(HEIGHT_PX) fill="url(#hatch)" {}
                 }

@@ -82,8 +82,10 @@ pub struct SloSamples {
     pub sights: Vec<Sights>,
     /// One for each rule.
     pub peaks: Vec<Option<Peak>>,
-    /// Share of the period that was seen, at the last slot.
-    pub period_coverage: f64,
+    /// Share of the period that was seen by the last slot of each stretch; not a number where nothing was measured.
+    pub coverage: Vec<f32>,
+    /// Where its histogram ends, in milliseconds: a quantile there is at least that. Zero if it was never seen.
+    pub top_ms: f64,
 }
 
 /// All SLOs over the replay.
@@ -180,6 +182,11 @@ impl Sights {
         }
     }
 
+    /// Whether next to nothing is missing: less than a thousandth.
+    pub fn is_nearly_whole(self) -> bool {
+        1000 * u64::from(self.unseen() + self.partial) < u64::from(self.slots())
+    }
+
     /// Slots that were looked at.
     pub fn slots(self) -> u32 {
         self.whole + self.partial + self.unseen()
@@ -229,6 +236,8 @@ impl Samples {
         if times > 1 {
             for slo in &mut self.slos {
                 slo.sights = chunks(&slo.sights, times, Sights::default(), Sights::join);
+                let last = |whole: &mut f32, part: f32| *whole = if part.is_nan() { *whole } else { part };
+                slo.coverage = chunks(&slo.coverage, times, f32::NAN, last);
                 for track in &mut slo.tracks {
                     track.extents = chunks(&track.extents, times, Extent::NONE, Extent::join);
                 }
@@ -303,7 +312,8 @@ impl SloSamples {
             tracks: plan.gauges.iter().map(track).collect(),
             sights: vec![Sights::default(); stretches],
             peaks: vec![None; plan.rules.len()],
-            period_coverage: 0.0,
+            coverage: vec![f32::NAN; stretches],
+            top_ms: 0.0,
         }
     }
 
@@ -316,21 +326,22 @@ impl SloSamples {
             let measured = slo.measure(spec, rule, *windows);
             // A rule with less than this is not evaluated.
             if measured.short.coverage < f64::from(rule.min_coverage_ppm) / 1e6 {
-                return f64::NAN;
+                return None;
             }
             if peak.is_none_or(|peak| measured.usage > peak.usage) {
                 *peak = Some(Peak { usage: measured.usage, at });
             }
-            measured.usage
+            Some(measured.usage)
         });
-        let usages: Vec<f64> = usages.collect();
+        let usages: Vec<Option<f64>> = usages.collect();
+        self.top_ms = slo.highest_bound_s().map_or(0.0, |bound_s| bound_s * 1000.0);
         let told = slo.quantiles_over(TOLD, plan.told);
         for (track, (gauge, window)) in self.tracks.iter_mut().zip(&plan.gauges) {
             let traffic = slo.traffic(*window);
             let value = match *gauge {
                 Gauge::BurnRate(_) => Some(traffic.burn(spec.allowed_ratio())).filter(|_| traffic.coverage > 0.0),
                 Gauge::BudgetLeft => {
-                    self.period_coverage = traffic.coverage;
+                    self.coverage[stretch] = traffic.coverage as f32;
                     Some(1.0 - traffic.burn(spec.allowed_ratio())).filter(|_| traffic.coverage > 0.0)
                 }
                 Gauge::Quantile { quantile, .. } => {
@@ -338,7 +349,7 @@ impl SloSamples {
                     let found_s = known.map_or_else(|| slo.quantile_s(quantile, *window), |known| told[known]);
                     found_s.map(|found_s| found_s * 1000.0)
                 }
-                Gauge::Usage(rule) => Some(usages[rule].min(MAX_USAGE)),
+                Gauge::Usage(rule) => usages[rule].map(|usage| usage.min(MAX_USAGE)),
             };
             track.extents[stretch].add(value.unwrap_or(f64::NAN));
         }
