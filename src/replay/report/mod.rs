@@ -24,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 use self::layer::{Layer, MAX_PLOTTED, layers};
 use self::samples::Samples;
 use self::timeline::Incidents;
+use self::told::Listing;
 use super::document::Document;
 use super::driver::{self, Given, Progress, Recorder, ReplayError, Replayed};
 use crate::config::Config;
@@ -108,6 +109,19 @@ impl Report<'_> {
         let news = told::news(self.notifications);
         let incidents = Incidents::of_report(self);
         let document = self.document;
+        let summary = html! {
+            (overview::warnings(self, &layers))
+            (overview::figures(self, &layers))
+            (overview::budgets(self, &layers))
+            (scores::sections(self))
+        };
+        let plots = plots(self, &layers);
+        let end = html! { (overview::held_back(self)) (shared(self, &layers)) };
+        // What is told takes the room that all else leaves.
+        let draft = incidents.section(self, &news, |_| true);
+        let rest: usize = [&summary, &plots, &end, &draft].iter().map(|part| part.0.len()).sum();
+        let room = told::room(rest + STYLE.len() + SCRIPT.len());
+        let listing = Listing::fit(self, &news, &incidents, room);
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -130,20 +144,16 @@ impl Report<'_> {
                     }
                     (contents(document, &layers))
                     main id="main" tabindex="-1" {
-                        (overview::warnings(self, &layers))
-                        (overview::figures(self, &layers))
-                        (overview::budgets(self, &layers))
-                        (scores::sections(self))
-                        (incidents.section(self, &news))
-                        (told::section(self, &news, &incidents))
-                        (plots(self, &layers))
-                        (overview::held_back(self))
+                        (summary)
+                        (incidents.section(self, &news, |index| listing.has(index)))
+                        (plots)
+                        (told::section(self, &news, &listing))
+                        (end)
                     }
                     footer {
                         "slowburn " (env!("CARGO_PKG_VERSION")) ". All times are UTC. A point of a curve is "
                         (self.samples.stretch) "."
                     }
-                    (shared(self, &layers))
                     script { (PreEscaped(SCRIPT)) }
                 }
             }
@@ -168,8 +178,8 @@ fn contents(document: &Document, layers: &[Layer<'_>]) -> Markup {
         ("score", "Score", document.score.is_some()),
         ("noise", "Noise", document.statistics.is_some()),
         ("incidents", "Incidents", true),
-        ("notifications", "Notifications", true),
         ("layers", "Plots", true),
+        ("notifications", "Notifications", true),
         ("held-back", "Held back", true),
     ];
     html! {

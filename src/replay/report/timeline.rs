@@ -50,17 +50,24 @@ impl<'a> Incidents<'a> {
         Self { entries: report.document.incidents.iter().map(entry).collect() }
     }
 
-    /// The anchor of the incident that a notification tells of.
+    /// The anchor of the incident that a notification tells of, if it is listed.
     pub fn of(&self, told: &Notification) -> Option<&str> {
-        let its =
-            self.entries.iter().rev().find(|it| it.summary.key == told.incident && it.summary.opened_at <= told.at);
-        its.map(|entry| entry.id.as_str())
+        self.index_of(told).map(|index| self.entries[index].id.as_str())
     }
 
-    /// The section.
-    pub fn section(&self, report: &Report<'_>, news: &[News<'_>]) -> Markup {
+    fn index_of(&self, told: &Notification) -> Option<usize> {
+        let is_its = |it: &Entry<'_>| it.summary.key == told.incident && it.summary.opened_at <= told.at;
+        self.entries.iter().rposition(is_its).filter(|index| *index < MAX_LISTED)
+    }
+
+    /// The section. Notifications that are not on the page are not linked to.
+    pub fn section(&self, report: &Report<'_>, news: &[News<'_>], is_listed: impl Fn(usize) -> bool) -> Markup {
         let axis = TimeAxis::of(report.samples);
         let listed = &self.entries[..self.entries.len().min(MAX_LISTED)];
+        let mut its: Vec<Vec<usize>> = vec![Vec::new(); listed.len()];
+        for (index, news) in news.iter().enumerate() {
+            self.index_of(news.first).into_iter().for_each(|entry| its[entry].push(index));
+        }
         html! {
             section id="incidents" aria-labelledby="incidents-h" {
                 h2 id="incidents-h" { "Incidents" }
@@ -82,7 +89,9 @@ impl<'a> Incidents<'a> {
                                     th scope="col" { "Told" }
                                 }
                             }
-                            tbody { @for entry in listed { (self.row(entry, report, news)) } }
+                            tbody {
+                                @for (entry, its) in listed.iter().zip(&its) { (row(entry, report, news, its, &is_listed)) }
+                            }
                         }
                     }
                     @if self.entries.len() > listed.len() {
@@ -127,38 +136,52 @@ impl<'a> Incidents<'a> {
             }
         }
     }
+}
 
-    fn row(&self, entry: &Entry<'_>, report: &Report<'_>, news: &[News<'_>]) -> Markup {
-        let summary = entry.summary;
-        let its = news.iter().filter(|news| self.of(news.first) == Some(&entry.id));
-        let (repeats, told): (Vec<_>, Vec<_>) = its.partition(|news| news.first.reason == Reason::Repeated);
-        let left_out = told.len().saturating_sub(MAX_LINKS);
-        html! {
-            tr id=(entry.id) tabindex="-1" {
-                th scope="row" { a href={ "#" (entry.id) } { (words::time(summary.opened_at)) } }
-                td { (summary.key) }
-                td data-label="Worst" { span.(summary.worst_stage.as_str()) { (summary.worst_stage.as_str()) } }
-                td data-label="Lasted" { (lasted(summary, report.document.to)) }
-                td data-label="Where" {
-                    @for (layer, rules) in by_layer(&entry.alerts) { div { b { (layer) } ": " (rules.join(", ")) } }
-                    @if entry.alerts.is_empty() { (summary.alerts) " alerts" }
-                }
-                td data-label="Told" {
-                    @if told.is_empty() && repeats.is_empty() { "nobody" }
-                    @for news in told.iter().take(MAX_LINKS) {
-                        div.link {
-                            a href={ "#" (news.id) } {
-                                (text::mark(news.first.reason, news.first.urgency, news.first.stage)) " "
-                                (words::time(news.first.at)[5..])
-                            }
-                        }
+fn row(
+    entry: &Entry<'_>,
+    report: &Report<'_>,
+    news: &[News<'_>],
+    its: &[usize],
+    is_listed: impl Fn(usize) -> bool,
+) -> Markup {
+    let summary = entry.summary;
+    let is_repeat = |index: &usize| news[*index].first.reason == Reason::Repeated;
+    let (repeats, mut told): (Vec<usize>, Vec<usize>) = its.iter().partition(|index| is_repeat(index));
+    let left_out = told.len().saturating_sub(MAX_LINKS);
+    // Where they are too many, what woke somebody is linked to.
+    told.sort_by_key(|index| !is_page(news[*index].first));
+    told.truncate(MAX_LINKS);
+    told.sort_unstable();
+    html! {
+        tr id=(entry.id) tabindex="-1" {
+            th scope="row" { a href={ "#" (entry.id) } { (words::time(summary.opened_at)) } }
+            td { (summary.key) }
+            td data-label="Worst" { span.(summary.worst_stage.as_str()) { (summary.worst_stage.as_str()) } }
+            td data-label="Lasted" { (lasted(summary, report.document.to)) }
+            td data-label="Where" {
+                @for (layer, rules) in by_layer(&entry.alerts) { div { b { (layer) } ": " (rules.join(", ")) } }
+                @if entry.alerts.is_empty() { (summary.alerts) " alerts" }
+            }
+            td data-label="Told" {
+                @if its.is_empty() { "nobody" }
+                @for index in &told {
+                    div.link {
+                        @if is_listed(*index) { a href={ "#" (news[*index].id) } { (moment(&news[*index])) } }
+                        @else { (moment(&news[*index])) }
                     }
-                    @if left_out > 0 { div { "and " (left_out) " more" } }
-                    @if !repeats.is_empty() { div { (repeats.len()) @if repeats.len() == 1 { " repeat" } @else { " repeats" } } }
                 }
+                @if left_out > 0 { div { "and " (left_out) " more" } }
+                @if !repeats.is_empty() { div { (repeats.len()) @if repeats.len() == 1 { " repeat" } @else { " repeats" } } }
             }
         }
     }
+}
+
+/// `PAGE 03-05 00:18:30`
+fn moment(news: &News<'_>) -> Markup {
+    let told = news.first;
+    html! { (text::mark(told.reason, told.urgency, told.stage)) " " (words::time(told.at)[5..]) }
 }
 
 /// What stands for the journey of an incident of the source.
