@@ -28,9 +28,27 @@ const SECRETS: [&str; 5] =
 
 /// Receivers of every kind, templates of the user's, and a layer for each of the plan's.
 fn configured(journey: &str, layers: &[Layer], rules: &str) -> Config {
-    let layers = layers.iter().map(|layer| {
+    configured_as(&[(journey.to_owned(), layers)], rules)
+}
+
+fn configured_as(journeys: &[(String, &[Layer])], rules: &str) -> Config {
+    let layer = |layer: &Layer| {
         let budget_ms = layer.budget_s * 1e3;
         format!("      - {{name: {0}, budget: {budget_ms}ms, histogram: 'd{{layer=\"{0}\"}}'}}\n", layer.name)
+    };
+    let journeys = journeys.iter().map(|(journey, layers)| {
+        let layers: String = layers.iter().map(layer).collect();
+        format!(
+            "
+  - name: '{journey}'
+    owner: payments
+    runbook: https://wiki.example.com/checkout
+    budget: 400ms
+    objective: 99%
+    rules: [{rules}]
+    layers:
+{layers}"
+        )
     });
     let main = format!(
         "
@@ -47,21 +65,13 @@ route:
   routes:
     - {{match: {{urgency: page, stage: critical}}, receivers: [oncall, team]}}
     - {{match: {{urgency: ticket}}, receivers: [mail, hook]}}
-journeys:
-  - name: '{journey}'
-    owner: payments
-    runbook: https://wiki.example.com/checkout
-    budget: 400ms
-    objective: 99%
-    rules: [{rules}]
-    layers:
-{}",
+journeys:{}",
         SECRETS[4],
         SECRETS[0],
         SECRETS[1],
         SECRETS[2],
         SECRETS[3],
-        layers.collect::<String>()
+        journeys.collect::<String>()
     );
     let texts: BTreeMap<String, String> = [("slowburn.yml".into(), main), ("standard.yml".into(), RULES.into())].into();
     match config::load_texts("slowburn.yml", &texts, &|_| None) {
@@ -250,7 +260,11 @@ fn scores_and_noise_are_part_of_the_page() {
     let list = [known(first.opened_at, "the <great> one"), known(replayed.document.to, "not within")];
     replayed.document.judge(chrono_tz::Europe::Berlin, Some(&list));
     let page = page(&config, &replayed, &observed);
+    let plots = page.matches("<figure class=\"plot\"").count();
+    assert_eq!(page.matches("<use href=\"#known-journey-1\">").count(), plots, "it is behind every plot");
+    assert!(page.contains("<g id=\"known-journey-1\"><rect class=\"known\""));
     for said in [
+        "<title>known: 20",
         "Against 1 known incident",
         "the &lt;great&gt; one",
         "Not counted, as they are not within",
@@ -266,7 +280,10 @@ fn scores_and_noise_are_part_of_the_page() {
 
 /// A cell of a table as a number; not a number where there was nothing.
 fn number(cell: &str) -> f64 {
-    cell.trim_end_matches(['x', '%', 's', 'm']).parse().unwrap_or(f64::NAN)
+    if cell == "budget gone" {
+        return 10_000.0;
+    }
+    cell.trim_start_matches("at least ").trim_end_matches(['x', '%', 's', 'm']).parse().unwrap_or(f64::NAN)
 }
 
 /// `1.2,1.3*4,,` as the page's script reads it.
@@ -321,6 +338,21 @@ fn the_table_behind_each_plot_has_its_numbers() {
 }
 
 #[test]
+fn a_value_that_may_stand_for_more_says_so() {
+    let (config, replayed, mut observed) = eventful("checkout");
+    let edge = &mut observed.samples.slos[0];
+    let p99 = Gauge::Quantile { quantile: 0.99, over: Duration::from_minutes(5) };
+    let track = edge.tracks.iter_mut().find(|track| track.gauge == p99).expect("messages tell it");
+    edge.top_ms = f64::from(track.extents.iter().map(|extent| extent.high).fold(f32::MIN, f32::max));
+    let page = page(&config, &replayed, &observed);
+    let edge = between(&page, "<details class=\"layer\" id=\"slo-1-checkout-edge\"", "</script>")[0];
+    assert!(edge.contains("a curve there may be anything above"), "{}", &edge[..1000]);
+    assert!(edge.contains("<td>at least ") && edge.contains("p99 over 5m: highest at least "));
+    // A budget that is gone uses up a limit without bounds.
+    assert!(!page.contains("limit in use: highest 10000%") && !page.contains("<td>10000%</td>"));
+}
+
+#[test]
 fn names_from_elsewhere_do_nothing() {
     let hostile = "<script>alert(1)</script>\"&";
     let plan = quality::plan(1, 3);
@@ -348,18 +380,48 @@ fn polled_as_scraped(plan: &Plan) -> Config {
     Config { spec: Arc::new(spec), ..config }
 }
 
-#[test]
-fn thirty_days_of_ten_layers_are_light() {
+/// Thirty days of ten layers, each of which has incidents, by journeys of so many layers.
+fn thirty_days(layers_each: usize, rules: &str) -> (Config, Replayed, Observed) {
     let mut plan = quality::plan(2, 31);
-    let more = plan.layers.clone().into_iter().map(|layer| Layer { name: format!("{}-2", layer.name), ..layer });
-    plan.layers.extend(more.collect::<Vec<_>>());
+    let copy = |name: &str| format!("{name}-2");
+    let more: Vec<Layer> = plan.layers.iter().map(|it| Layer { name: copy(&it.name), ..it.clone() }).collect();
+    plan.layers.extend(more);
+    let befalls: Vec<Incident> =
+        plan.incidents.iter().map(|it| Incident { layer: copy(&it.layer), ..it.clone() }).collect();
+    plan.incidents.extend(befalls);
     plan.layers.iter_mut().for_each(|layer| layer.pods.truncate(1));
     plan.scrape_interval = Duration::from_minutes(2);
-    let config = polled_as_scraped(&plan);
+    let journeys: Vec<_> = plan
+        .layers
+        .chunks(layers_each)
+        .enumerate()
+        .map(|(number, layers)| (format!("journey-{number}"), layers))
+        .collect();
+    let config = configured_as(&journeys, rules);
+    let spec = Spec { interval: plan.scrape_interval, ..Spec::clone(&config.spec) };
+    let config = Config { spec: Arc::new(spec), ..config };
     let (replayed, observed) = observed(&config, &plan, &plan.series(), &[]);
-    let page = page(&config, &replayed, &observed);
-    assert_eq!(observed.samples.stretch, Duration::from_hours(1), "a point of a curve is an hour");
-    assert!(page.len() < 2_000_000, "{} bytes", page.len());
+    (config, replayed, observed)
+}
+
+#[test]
+fn thirty_days_of_ten_layers_are_light() {
+    for (layers_each, rules) in [(1, "standard"), (5, "standard, approach, runway"), (10, "standard")] {
+        let (config, replayed, observed) = thirty_days(layers_each, rules);
+        let page = page(&config, &replayed, &observed);
+        assert!(page.len() < 2_000_000, "{} bytes of journeys of {layers_each}", page.len());
+        assert!(observed.samples.stretch <= Duration::from_hours(2), "{}", observed.samples.stretch);
+        // What woke somebody reads in full.
+        let items = between(&page, "<li id=\"sb-", "</li>");
+        let pages: Vec<_> = items.iter().filter(|item| item.contains("data-mark=\"PAGE\"")).collect();
+        assert!(!pages.is_empty() && pages.iter().all(|item| item.contains("<pre>")));
+        let is_whole = items.iter().all(|item| item.contains("<pre>"));
+        assert_eq!(page.contains("Left out to keep this page light: "), !is_whole, "what is left out is said");
+        if layers_each == 1 {
+            let all = page.len() + observed.notifications.len() * 700;
+            assert!(!is_whole && all > 3_000_000, "the heaviest is too light: {all} bytes");
+        }
+    }
 }
 
 #[test]
@@ -448,7 +510,9 @@ fn colours_can_be_told_apart_on_light_and_on_dark() {
                 let found = contrast(theme[text], theme[ground]);
                 assert!(found >= 4.5, "--{text} on --{ground}: {found:.2}");
             }
-            for drawn in ["strong", "medium", "weak", "faint"] {
+            // Whoever cannot tell the hues apart can tell dark from light.
+            assert!(contrast(theme["warned"], theme["bad"]) >= 1.4);
+            for drawn in ["strong", "medium", "weak", "faint", "warned"] {
                 let found = contrast(theme[drawn], theme[ground]);
                 assert!(found >= 3.0, "--{drawn} on --{ground}: {found:.2}");
             }

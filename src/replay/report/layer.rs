@@ -1,13 +1,13 @@
 //! The section of one SLO: a plot for each rule on its burn rate, its latencies, its budget, and its alerts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 
 use super::Report;
 use super::axis::{Scale, TimeAxis};
-use super::plot::{self, Backdrop, Band, LimitLine, Line, Plot};
+use super::plot::{self, Backdrop, Band, LimitLine, Line, NEAR, Plot};
 use super::samples::{Gauge, MAX_USAGE, Sights, SloSamples, TOLD};
 use super::words::{self, Unit};
 use crate::engine::alert::AlertRecord;
@@ -82,12 +82,12 @@ impl Layer<'_> {
     fn plotted(&self, report: &Report<'_>) -> Markup {
         let axis = TimeAxis::of(report.samples);
         let incidents = incidents_of(report, &self.spec.journey);
-        let backdrop = Backdrop { axis, incidents: &incidents, sights: &self.samples.sights };
+        let known = known_of(report, self.spec);
+        let backdrop = Backdrop { axis, incidents: &incidents, known: &known, sights: &self.samples.sights };
         let plots = self.plots(report);
         html! {
             div.plots {
                 @for plot in &plots { (plot.render(&backdrop)) }
-                div.frame { span {} (backdrop.times()) }
             }
             script type="application/json" { (PreEscaped(self.data(&plots, axis))) }
         }
@@ -120,6 +120,7 @@ impl Layer<'_> {
             limits: Vec::new(),
             stages: Vec::new(),
             unsure: Vec::new(),
+            cap: None,
         }
     }
 
@@ -144,7 +145,7 @@ impl Layer<'_> {
         if short != long {
             plot.lines.extend(self.line(Gauge::BurnRate(short), format!("{short}"), "weak"));
         }
-        plot.limits = limits([warning, critical], Unit::Factor);
+        plot.limits = limits([warning, critical]);
         plot.scale = Scale::up_to(highest(&plot.lines).max(critical), 1.0);
         plot.stages = self.stages(report, |name| name == rule.name);
         Some(plot)
@@ -168,20 +169,28 @@ impl Layer<'_> {
         if plot.lines.iter().all(|line| line.extents.iter().all(|extent| extent.is_none())) {
             return None;
         }
-        let at = |value: f64, stage, label: String| LimitLine { value, stage, label };
+        let at = |value: f64, stage, label| LimitLine { value, stage, label };
         let budget = Unit::Milliseconds.words(budget_ms);
-        plot.limits.push(at(budget_ms, Stage::Critical, format!("budget {budget}")));
+        plot.about = format!("Quantiles of all requests against the budget of {budget}.");
+        plot.limits.push(at(budget_ms, Stage::Critical, "budget"));
         for rule in &self.spec.rules {
             let Limit::Latency { .. } = rule.limit else { continue };
             let [warning, critical] = thresholds(rule).map(|share| share * budget_ms);
-            plot.limits.push(at(warning, Stage::Warning, format!("{} warning", rule.name)));
+            plot.limits.push(at(warning, Stage::Warning, "warning"));
             if critical != budget_ms {
-                plot.limits.push(at(critical, Stage::Critical, format!("{} critical", rule.name)));
+                plot.limits.push(at(critical, Stage::Critical, "critical"));
             }
+            let [warning, critical] = [warning, critical].map(|limit| Unit::Milliseconds.words(limit));
+            plot.about.push_str(&format!(" Rule {}: critical from {critical}, warning from {warning}.", rule.name));
             rules.push(rule.name.as_str());
         }
-        plot.about = format!("Quantiles of all requests against the budget of {budget}.");
-        plot.scale = Scale::up_to(highest(&plot.lines).max(budget_ms), budget_ms);
+        let (highest, top_ms) = (highest(&plot.lines), self.samples.top_ms);
+        if top_ms > 0.0 && highest >= top_ms * NEAR {
+            let top = Unit::Milliseconds.words(top_ms);
+            plot.about.push_str(&format!(" The histogram ends at {top}: a curve there may be anything above."));
+            plot.cap = Some((top_ms, format!("at least {top}")));
+        }
+        plot.scale = Scale::up_to(highest.max(budget_ms), budget_ms);
         plot.stages = self.stages(report, |name| rules.contains(&name));
         Some(plot)
     }
@@ -198,7 +207,7 @@ impl Layer<'_> {
                 percent(first)
             ));
         }
-        if let Some(last) = measured().last().filter(|last| *last < 0.995) {
+        if let Some(last) = measured().next_back().filter(|last| *last < 0.995) {
             about.push_str(&format!(" At the end {} of the {period} had been seen.", percent(last)));
         }
         let mut plot = self.plot("budget", "Error budget left".into(), about, Unit::Percent);
@@ -208,7 +217,7 @@ impl Layer<'_> {
         for rule in &self.spec.rules {
             let Limit::BudgetConsumed { share } = rule.limit else { continue };
             let [warning, critical] = thresholds(rule).map(|threshold| 1.0 - threshold * share);
-            plot.limits.extend(limits([warning, critical], Unit::Percent));
+            plot.limits.extend(limits([warning, critical]));
             rules.push(rule.name.as_str());
         }
         let lowest = plot.lines.iter().filter_map(Line::peak).map(|(_, value)| value).fold(0.0, f64::min);
@@ -224,11 +233,15 @@ impl Layer<'_> {
             "{}: share of the limit in use; all of it where the budget would be gone within {within} at the rate of the \
              last {short}.{}",
             rule.urgency.as_str(),
-            self.peak_of(rule)
+            match self.samples.peaks[index] {
+                Some(peak) if peak.usage >= MAX_USAGE => format!(" The budget was gone at {}.", words::time(peak.at)),
+                _ => self.peak_of(rule),
+            }
         );
         let mut plot = self.plot(&format!("rule-{index}"), format!("Rule {}", rule.name), about, Unit::Percent);
         plot.lines.extend(self.line(Gauge::Usage(index), "limit in use".into(), "strong"));
-        plot.limits = limits(thresholds(rule), Unit::Percent);
+        plot.limits = limits(thresholds(rule));
+        plot.cap = Some((MAX_USAGE, "budget gone".into()));
         plot.scale = Scale::up_to(highest(&plot.lines).max(1.0), 1.0);
         plot.stages = self.stages(report, |name| name == rule.name);
         Some(plot)
@@ -297,7 +310,7 @@ impl Layer<'_> {
                                         td { span.(alert.stage.as_str()) { (alert.stage.as_str()) } " " (alert.urgency.as_str()) }
                                         td { (words::time(alert.breached_at)) }
                                         td { (stood(alert, end)) }
-                                        td { (Unit::Percent.words(alert.peak_usage)) }
+                                        td { @if alert.peak_usage > MAX_USAGE { "over 10000%" } @else { (Unit::Percent.words(alert.peak_usage)) } }
                                     }
                                 }
                             }
@@ -317,6 +330,7 @@ impl Layer<'_> {
             let line = |line: &Line<'_>| json!([line.label, line.data(plot.unit)]);
             json!({
                 "title": plot.title, "unit": plot.unit.suffix(),
+                "cap": plot.cap.as_ref().map(|(value, said)| json!([words::compact(plot.unit.scaled(*value)), said])),
                 "low": plot.lines.first().is_some_and(|line| line.lowest),
                 "lines": plot.lines.iter().map(line).collect::<Vec<_>>(),
             })
@@ -367,6 +381,36 @@ pub fn incidents(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
     }
 }
 
+/// What is known to have happened, once for all plots: by journey, and by layer where that is known, too.
+pub fn known(report: &Report<'_>) -> Markup {
+    let axis = TimeAxis::of(report.samples);
+    let mut bands: BTreeMap<(&str, Option<&str>), Vec<Band>> = BTreeMap::new();
+    for it in report.known() {
+        let band = Band { from: it.start, to: it.end, stage: Stage::Critical };
+        bands.entry((&it.journey, it.layer.as_deref())).or_default().push(band);
+    }
+    html! {
+        @for ((journey, layer), bands) in &bands { g id=(known_id(report, journey, *layer)) { (plot::known(&axis, bands)) } }
+    }
+}
+
+/// The anchors of what is known of an SLO.
+fn known_of(report: &Report<'_>, spec: &SloSpec) -> Vec<String> {
+    let known = report.known();
+    let mut layers = vec![None];
+    layers.extend(spec.layer.as_deref().map(Some));
+    let is_known =
+        |layer: &Option<&str>| known.iter().any(|it| it.journey == spec.journey && it.layer.as_deref() == *layer);
+    layers.into_iter().filter(is_known).map(|layer| known_id(report, &spec.journey, layer)).collect()
+}
+
+fn known_id(report: &Report<'_>, journey: &str, layer: Option<&str>) -> String {
+    let is_its = |slo: &SloSpec| slo.journey == journey && (layer.is_none() || slo.layer.as_deref() == layer);
+    let number = report.spec.slos.iter().position(is_its).unwrap_or_default();
+    let of = if layer.is_some() { "layer" } else { "journey" };
+    format!("known-{of}-{}", number + 1)
+}
+
 /// Two names may differ by characters only that no anchor has.
 fn incidents_of(report: &Report<'_>, journey: &str) -> String {
     let number = report.spec.slos.iter().position(|slo| slo.journey == journey).unwrap_or_default();
@@ -378,12 +422,8 @@ fn thresholds(rule: &Rule) -> [f64; 2] {
     [rule.warning_ppm, rule.critical_ppm].map(|ppm| f64::from(ppm) / 1e6)
 }
 
-fn limits([warning, critical]: [f64; 2], unit: Unit) -> Vec<LimitLine> {
-    let line = |value: f64, stage: Stage| LimitLine {
-        value,
-        stage,
-        label: format!("{} {}", stage.as_str(), unit.words(value)),
-    };
+fn limits([warning, critical]: [f64; 2]) -> Vec<LimitLine> {
+    let line = |value: f64, stage: Stage| LimitLine { value, stage, label: stage.as_str() };
     vec![line(critical, Stage::Critical), line(warning, Stage::Warning)]
 }
 

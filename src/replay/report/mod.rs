@@ -21,12 +21,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
+use self::axis::TimeAxis;
 use self::layer::{Layer, MAX_PLOTTED, layers};
 use self::samples::Samples;
 use self::timeline::Incidents;
 use self::told::Listing;
 use super::document::Document;
 use super::driver::{self, Given, Progress, Recorder, ReplayError, Replayed};
+use super::score::Known;
 use crate::config::Config;
 use crate::engine::Spec;
 use crate::engine::notification::Notification;
@@ -103,6 +105,12 @@ impl Samples {
 }
 
 impl Report<'_> {
+    /// Incidents that are known to have happened, if somebody wrote them down.
+    fn known(&self) -> Vec<&Known> {
+        let score = self.document.score.iter();
+        score.flat_map(|score| score.incidents.iter().map(|it| &it.known).chain(&score.not_counted)).collect()
+    }
+
     /// The whole page.
     pub fn page(&self) -> String {
         let layers = layers(self);
@@ -204,8 +212,9 @@ fn plots(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
                      (for what is left of a budget its lowest), and the shade spans all of them. "
                 } @else { "A point is one evaluation. " }
                 "Behind the curves stand the journey's incidents; the strip at the top tells at which stage the rule's alert \
-                 stood, thin for warning and thick for critical. Hatched is what was not seen, and the strip at the bottom \
-                 marks what was seen in part."
+                 stood, thin for warning and thick for critical. "
+                @if !report.known().is_empty() { "Hollow bars at the bottom are incidents that are known to have happened. " }
+                "Hatched is what was not seen, and the strip at the bottom marks what was seen in part."
             }
             @if layers.len() > MAX_PLOTTED {
                 p.notice role="note" {
@@ -223,7 +232,7 @@ fn plots(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
     }
 }
 
-/// What many plots have in common: what unseen time is filled with, and the incidents behind the curves.
+/// What many plots have in common: what unseen time is filled with, round times, and incidents.
 fn shared(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
     html! {
         svg.unseen width="0" height="0" aria-hidden="true" {
@@ -231,7 +240,9 @@ fn shared(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
                 pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
                     line.hatch x1="0" y1="0" x2="0" y2="6" {}
                 }
+                (plot::ticks(&TimeAxis::of(report.samples)))
                 (layer::incidents(report, layers))
+                (layer::known(report))
             }
         }
     }

@@ -15,14 +15,20 @@ use crate::engine::rule::Stage;
 use crate::engine::time::Timestamp;
 
 /// The height of a plot in pixels, and how many units of the inner drawing a pixel has.
-const HEIGHT_PX: i32 = 92;
+const HEIGHT_PX: i32 = 140;
 const UNITS_PX: i32 = 2;
 const HEIGHT: i32 = HEIGHT_PX * UNITS_PX;
 /// The strip at the top in which stages are told, and the one at the bottom for what was not seen, in pixels.
 const STAGE_PX: i32 = 6;
 const UNSEEN_PX: i32 = 4;
-/// Above the highest value there is room for the name of a threshold.
-const HEADROOM_PX: i32 = 17;
+/// Above the highest value there is room for the stages.
+const HEADROOM_PX: i32 = 10;
+/// The height of what is known to have happened.
+const KNOWN_PX: i32 = 5;
+/// The names of thresholds are no closer to each other than this.
+const LABEL_PX: i32 = 12;
+/// A value at this share of another is the same, as it was thinned to fewer digits.
+pub const NEAR: f64 = 1.0 - 1e-6;
 /// What is shorter than this share of the width would not be seen, in percent.
 const MIN_WIDTH: f64 = 0.2;
 
@@ -41,6 +47,8 @@ pub struct Plot<'a> {
     pub stages: Vec<Band>,
     /// Stretches, from and to, in which the curves say little.
     pub unsure: Vec<(usize, usize)>,
+    /// A value that may stand for anything above, and what is said instead of it.
+    pub cap: Option<(f64, String)>,
 }
 
 pub struct Line<'a> {
@@ -55,7 +63,7 @@ pub struct Line<'a> {
 /// A threshold.
 pub struct LimitLine {
     pub value: f64,
-    pub label: String,
+    pub label: &'static str,
     pub stage: Stage,
 }
 
@@ -72,6 +80,8 @@ pub struct Backdrop<'a> {
     pub axis: TimeAxis,
     /// The anchor of the journey's incidents, drawn once.
     pub incidents: &'a str,
+    /// The anchors of what is known to have happened.
+    pub known: &'a [String],
     pub sights: &'a [Sights],
 }
 
@@ -134,11 +144,20 @@ impl Plot<'_> {
                         }
                         (self.curves(backdrop))
                         (self.stages(&backdrop.axis))
-                        (self.limit_labels())
                     }
+                    (self.limit_labels())
+                    (times())
                 }
                 (self.table(backdrop))
             }
+        }
+    }
+
+    /// `14.4x`, or what is said of a value that may stand for more.
+    fn words(&self, value: f64) -> String {
+        match &self.cap {
+            Some((cap, said)) if value >= cap * NEAR => said.clone(),
+            _ => self.unit.words(value),
         }
     }
 
@@ -156,11 +175,11 @@ impl Plot<'_> {
     /// The numbers at the left.
     fn values(&self) -> Markup {
         html! {
-            svg.values width="52" height=(HEIGHT_PX) aria-hidden="true" {
+            svg.values width="100%" height=(HEIGHT_PX) aria-hidden="true" {
                 @for value in self.ticks() {
                     // A number at the top would be cut.
                     @let y = (f64::from(self.y(value)) / f64::from(UNITS_PX) + 3.5).clamp(9.0, f64::from(HEIGHT_PX - 1));
-                    text x="48" y=(y) text-anchor="end" { (self.unit.words(value)) }
+                    text x="100%" dx="-4" y=(y) text-anchor="end" { (self.unit.words(value)) }
                 }
             }
         }
@@ -215,15 +234,22 @@ impl Plot<'_> {
         }
     }
 
+    /// At the right of the plot, where they cover nothing; each as near to its line as the others let it.
     fn limit_labels(&self) -> Markup {
-        let highest = self.limits.iter().map(|limit| limit.value).fold(f64::MIN, f64::max);
+        let mut limits: Vec<(i32, &LimitLine)> =
+            self.limits.iter().map(|limit| (self.y(limit.value) / UNITS_PX + 4, limit)).collect();
+        limits.sort_by_key(|(y, _)| *y);
+        let mut lowest = HEIGHT_PX - 1;
+        for (y, _) in limits.iter_mut().rev() {
+            *y = (*y).min(lowest);
+            lowest = *y - LABEL_PX;
+        }
         html! {
-            @for limit in &self.limits {
-                @let y = self.y(limit.value) / UNITS_PX;
-                // The highest above its line and the others below: they are often close.
-                @let y = if limit.value == highest { y - 3 } else { y + 10 };
-                text.threshold.(limit.stage.as_str()) x="100%" dx="-3" y=(y.min(HEIGHT_PX - 2)) text-anchor="end" {
-                    (limit.label)
+            svg.labels width="100%" height=(HEIGHT_PX) aria-hidden="true" {
+                @for (y, limit) in limits {
+                    text.threshold.(limit.stage.as_str()) x="4" y=(y.max(9)) {
+                        tspan.word { (limit.label) " " } (self.unit.words(limit.value))
+                    }
                 }
             }
         }
@@ -235,7 +261,7 @@ impl Plot<'_> {
         for line in &self.lines {
             match line.peak() {
                 Some((stretch, value)) => {
-                    let (at, value) = (words::time(backdrop.axis.begins(stretch)), self.unit.words(value));
+                    let (at, value) = (words::time(backdrop.axis.begins(stretch)), self.words(value));
                     let _ = write!(said, " {}: {} {value} at {at} UTC.", line.label, line.extreme());
                 }
                 None => {
@@ -279,7 +305,7 @@ impl Plot<'_> {
                 @for line in &self.lines {
                     @let mut whole = Extent::NONE;
                     @let () = line.extents[row.clone()].iter().for_each(|it| whole.join(*it));
-                    td { @if whole.is_none() { "–" } @else { (self.unit.words(f64::from(line.value(whole)))) } }
+                    td { @if whole.is_none() { "–" } @else { (self.words(f64::from(line.value(whole)))) } }
                 }
                 @if unseen { td { (sights.in_words()) } }
             }
@@ -293,6 +319,8 @@ impl Backdrop<'_> {
         let bottom = HEIGHT_PX - UNSEEN_PX;
         html! {
             use href={ "#" (self.incidents) } {}
+            use href="#ticks" {}
+            @for known in self.known { use href={ "#" (known) } {} }
             @for (class, from, to) in self.gaps() {
                 @let (x, width) = self.axis.place(from, to);
                 @if class == "blind" {
@@ -321,11 +349,6 @@ impl Backdrop<'_> {
         }
         gaps
     }
-
-    /// The times under the plots.
-    pub fn times(&self) -> Markup {
-        times(&self.axis)
-    }
 }
 
 /// The incidents of a journey, as high as a plot, for all plots of its layers.
@@ -338,17 +361,49 @@ pub fn incidents(axis: &TimeAxis, bands: &[Band]) -> Markup {
     }
 }
 
-/// The times under plots.
-pub fn times(axis: &TimeAxis) -> Markup {
+/// What is known to have happened, for all plots of what it happened to. What would be drawn as one is one.
+pub fn known(axis: &TimeAxis, bands: &[Band]) -> Markup {
+    let mut places: Vec<(i64, i64)> = Vec::new();
+    let place = |at: Timestamp| (axis.share(at).clamp(0.0, 1.0) * 100.0 / MIN_WIDTH) as i64;
+    let mut all: Vec<(i64, i64)> = bands.iter().map(|band| (place(band.from), place(band.to) + 1)).collect();
+    all.sort_unstable();
+    for (from, to) in all {
+        match places.last_mut() {
+            Some((_, end)) if from < *end => *end = (*end).max(to),
+            _ => places.push((from, to)),
+        }
+    }
+    let share = |place: i64| percent(place as f64 * MIN_WIDTH / 100.0);
     html! {
-        svg.times width="100%" height="18" aria-hidden="true" {
-            @for (share, label) in axis.ticks() {
+        @for (from, to) in places {
+            rect.known x=(share(from)) width=(share(to - from)) y=(HEIGHT_PX - UNSEEN_PX - KNOWN_PX - 1) height=(KNOWN_PX) {}
+        }
+    }
+}
+
+/// Round times, as lines through plots and as words under them, once for all plots.
+pub fn ticks(axis: &TimeAxis) -> Markup {
+    let ticks = axis.ticks();
+    html! {
+        g id="ticks" {
+            @for (share, _) in &ticks {
+                @let x = percent(*share);
+                line.grid x1=(x) x2=(x) y1="0" y2="100%" {}
+            }
+        }
+        g id="times" {
+            @for (share, label) in &ticks {
                 // What stands at an edge must not stand over it.
-                @let anchor = if share < 0.02 { "start" } else if share > 0.98 { "end" } else { "middle" };
-                text x=(percent(share)) y="13" text-anchor=(anchor) { (label) }
+                @let anchor = if *share < 0.02 { "start" } else if *share > 0.98 { "end" } else { "middle" };
+                text x=(percent(*share)) y="13" text-anchor=(anchor) { (label) }
             }
         }
     }
+}
+
+/// The times under a plot.
+pub fn times() -> Markup {
+    html! { svg.times width="100%" height="18" aria-hidden="true" { use href="#times" {} } }
 }
 
 /// Where a band begins and how wide it is, in percent.

@@ -32,10 +32,10 @@
   addEventListener("hashchange", reveal);
   reveal();
 
-  // On paper nobody can open anything.
+  // On paper nobody can open anything, and nobody reads more than the pages.
   let closed = [];
   addEventListener("beforeprint", () => {
-    closed = all(".told details:not([open]), .layer:not([open])");
+    closed = all('.told li[data-mark="PAGE"] > details:not([open]), .layer:not([open])');
     closed.forEach((it) => { it.open = true; });
   });
   addEventListener("afterprint", () => closed.forEach((it) => { it.open = false; }));
@@ -93,8 +93,11 @@
       return data.step > 60 ? `${clock(from)} to ${clock(from + data.step).slice(11)} UTC` : `${clock(from)} UTC`;
     };
     const gap = () => data.gaps.reduce((said, [from, words]) => (from <= at ? words : said), "");
-    const value = (line, unit) => (line[1][at] === "" ? "no data" : Number(line[1][at]) + unit);
-    const lines = () => data.plots[plot].lines.map((line) => [line[0], value(line, data.plots[plot].unit)]);
+    const value = (line, { unit, cap }) => {
+      if (line[1][at] === "") return "no data";
+      return cap && Number(line[1][at]) >= Number(cap[0]) ? cap[1] : Number(line[1][at]) + unit;
+    };
+    const lines = () => data.plots[plot].lines.map((line) => [line[0], value(line, data.plots[plot])]);
     const hide = () => {
       tip.hidden = true;
       cursors.forEach((it) => it.remove());
@@ -150,7 +153,7 @@
       reader.setAttribute("aria-valuetext", `${data.plots[plot].title}, ${when()}: ${said}${gap() ? `; not seen: ${gap()}` : ""}`);
     };
     const showHere = () => {
-      areas[plot].scrollIntoView({ block: "nearest" });
+      areas[plot].scrollIntoView({ block: "nearest", behavior: "instant" });
       const box = areas[plot].getBoundingClientRect();
       show(box.left + (box.width * (at + 0.5)) / data.count, box.top + 10);
       say();

@@ -1,6 +1,6 @@
 //! Incidents on the time axis that the plots share, and as a table to which one can link.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
@@ -20,7 +20,11 @@ const MAX_LISTED: usize = 1000;
 /// Notifications of one incident that are linked to.
 const MAX_LINKS: usize = 8;
 /// The height of a journey's row in pixels: its name, and its bars.
-const ROW_PX: usize = 34;
+const ROW_PX: usize = 42;
+/// What it has more where incidents are known.
+const KNOWN_PX: usize = 11;
+/// Marks have so many places side by side: more would not be seen.
+const MARK_PLACES: i64 = 2000;
 
 /// All incidents with their anchors.
 pub struct Incidents<'a> {
@@ -71,15 +75,18 @@ impl<'a> Incidents<'a> {
         html! {
             section id="incidents" aria-labelledby="incidents-h" {
                 h2 id="incidents-h" { "Incidents" }
-                @if listed.is_empty() {
-                    p { "None." }
-                } @else {
+                @if listed.is_empty() { p { "None." } }
+                @if !(listed.is_empty() && report.known().is_empty()) {
                     p.about {
-                        "A bar is an incident, red if it became critical; the marks above it are pages and the fainter ones \
-                         other notifications. The table has the same, and links."
+                        "A bar is an incident, a high one if it became critical; the long marks above it are pages and the \
+                         short ones other notifications."
+                        @if !report.known().is_empty() { " Hollow bars below are incidents that are known to have happened." }
+                        " The tables have the same, and links."
                     }
-                    div.frame.timeline { span {} (self.drawing(listed, &axis, report, news)) }
-                    div.frame { span {} (plot::times(&axis)) }
+                    div.frame.timeline { span {} (drawing(listed, &axis, report, news)) }
+                    div.frame { (plot::times()) }
+                }
+                @if !listed.is_empty() {
                     div.wide tabindex="0" role="group" aria-label="Incidents" {
                         table.stack {
                             thead {
@@ -101,39 +108,63 @@ impl<'a> Incidents<'a> {
             }
         }
     }
+}
 
-    fn drawing(&self, listed: &[Entry<'_>], axis: &TimeAxis, report: &Report<'_>, news: &[News<'_>]) -> Markup {
-        let mut rows: Vec<&str> = listed.iter().map(|entry| journey(entry.summary)).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        let top = |name: &str| ROW_PX * rows.iter().position(|row| *row == name).unwrap_or_default();
-        let height = ROW_PX * rows.len();
-        let end = report.document.to;
-        let band = |entry: &Entry<'_>| {
-            let it = entry.summary;
-            Band { from: it.opened_at, to: it.resolved_at.unwrap_or(end), stage: it.worst_stage }
-        };
-        html! {
-            // The table after it says the same, and its links take the keyboard.
-            svg.area width="100%" height=(height) aria-hidden="true" {
-                @for row in &rows {
-                    text.row x="0" y=(top(row) + 11) { (row) }
-                    line.grid x1="0" x2="100%" y1=(top(row) + 33) y2=(top(row) + 33) {}
-                }
-                @for told in news {
-                    @let at = plot::percent(axis.share(told.first.at).clamp(0.0, 1.0));
-                    @let y = top(told.first.journey.as_deref().unwrap_or(SOURCE));
-                    @let class = if is_page(told.first) { "tick page" } else { "tick" };
-                    line.(class) x1=(at) x2=(at) y1=(y + 13) y2=(y + 19) {}
-                }
-                @for entry in listed {
-                    @let (x, width) = span(axis, &band(entry));
-                    a href={ "#" (entry.id) } tabindex="-1" {
-                        title { (entry.summary.key) ", " (words::time(entry.summary.opened_at)) ", " (lasted(entry.summary, end)) }
-                        rect.bar.(entry.summary.worst_stage.as_str()) x=(x) width=(width) y=(top(journey(entry.summary)) + 20) height="11" {}
-                    }
+/// The incidents of each journey in a row, under the marks of what was told, over those that are known to have happened.
+fn drawing(listed: &[Entry<'_>], axis: &TimeAxis, report: &Report<'_>, news: &[News<'_>]) -> Markup {
+    let known = report.known();
+    let known = &known[..known.len().min(MAX_LISTED)];
+    let journeys = listed.iter().map(|entry| journey(entry.summary)).chain(known.iter().map(|it| it.journey.as_str()));
+    let rows: Vec<&str> = journeys.collect::<BTreeSet<&str>>().into_iter().collect();
+    let row_px = if known.is_empty() { ROW_PX } else { ROW_PX + KNOWN_PX };
+    let top = |name: &str| row_px * rows.iter().position(|row| *row == name).unwrap_or_default();
+    let end = report.document.to;
+    html! {
+        // The table after it says the same, and its links take the keyboard.
+        svg.area width="100%" height=(row_px * rows.len()) aria-hidden="true" {
+            use href="#ticks" {}
+            @for row in &rows {
+                text.row x="2" y=(top(row) + 12) { (row) }
+                line.edge x1="0" x2="100%" y1=(top(row) + row_px) y2=(top(row) + row_px) {}
+            }
+            (marks(axis, news, row_px * rows.len(), top))
+            @for entry in listed {
+                @let it = entry.summary;
+                @let band = Band { from: it.opened_at, to: it.resolved_at.unwrap_or(end), stage: it.worst_stage };
+                @let (x, width) = span(axis, &band);
+                // A warning is half as high, for those who cannot tell the colours apart.
+                @let (y, height) = if it.worst_stage == Stage::Critical { (30, 11) } else { (36, 5) };
+                a href={ "#" (entry.id) } tabindex="-1" {
+                    title { (it.key) ", " (it.worst_stage.as_str()) ", " (words::time(it.opened_at)) ", " (lasted(it, end)) }
+                    rect.bar.(it.worst_stage.as_str()) x=(x) width=(width) y=(top(journey(it)) + y) height=(height) {}
                 }
             }
+            @for it in known {
+                @let (x, width) = span(axis, &Band { from: it.start, to: it.end, stage: Stage::Critical });
+                rect.known x=(x) width=(width) y=(top(&it.journey) + 45) height="7" {
+                    title { "known: " (words::time(it.start)) @if let Some(note) = &it.note { ", " (note) } }
+                }
+            }
+        }
+    }
+}
+
+/// Marks of what was told: pages are long, and there are so many repeats that those at one place are one.
+fn marks<'r>(axis: &TimeAxis, news: &[News<'r>], height: usize, top: impl Fn(&'r str) -> usize) -> Markup {
+    let mut places: BTreeSet<(bool, usize, i64)> = BTreeSet::new();
+    for told in news.iter().map(|news| news.first) {
+        let x = (axis.share(told.at).clamp(0.0, 1.0) * MARK_PLACES as f64).round() as i64;
+        places.insert((is_page(told), top(told.journey.as_deref().unwrap_or(SOURCE)), x));
+    }
+    let path = |pages: bool| -> String {
+        let (y, length) = if pages { (15, 13) } else { (22, 6) };
+        let its = places.iter().filter(|place| place.0 == pages);
+        its.map(|(_, top, x)| format!("M{x} {}v{length}", top + y)).collect()
+    };
+    html! {
+        svg width="100%" height=(height) viewBox={ "0 0 " (MARK_PLACES) " " (height) } preserveAspectRatio="none" {
+            path.tick d=(path(false)) {}
+            path.tick.page d=(path(true)) {}
         }
     }
 }
