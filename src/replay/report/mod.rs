@@ -209,11 +209,11 @@ fn plots(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
                 "All plots share one time axis. "
                 @if slots > 1 {
                     "A point is " (report.samples.stretch) ", " (slots) " evaluations: the curve goes through its highest value \
-                     (for what is left of a budget its lowest), and the shade spans all of them. "
+                     (for what is left of a budget its lowest), and behind the strongest a shade spans all of them. "
                 } @else { "A point is one evaluation. " }
                 "Behind the curves stand the journey's incidents; the strip at the top tells at which stage the rule's alert \
                  stood, thin for warning and thick for critical. "
-                @if !report.known().is_empty() { "Hollow bars at the bottom are incidents that are known to have happened. " }
+                @if !report.known().is_empty() { "Dark bars at the bottom are incidents that are known to have happened. " }
                 "Hatched is what was not seen, and the strip at the bottom marks what was seen in part."
             }
             @if layers.len() > MAX_PLOTTED {

@@ -80,8 +80,10 @@ pub fn warnings(report: &Report<'_>, layers: &[Layer<'_>]) -> Markup {
         @if missed.slots + missed.partial > 0 || !unseen.is_empty() {
             div.(if is_little { "about" } else { "notice" }) role="note" {
                 p {
-                    @if is_little { "Nearly all data was there: " } @else { strong { "Not all data was there. " } }
-                    (text::grouped(missed.slots)) " slots without an answer, " (text::grouped(missed.partial)) " with a partial one."
+                    @if is_little { "Nearly all data was there. " } @else { strong { "Not all data was there. " } }
+                    @if missed.slots + missed.partial > 0 {
+                        (text::grouped(missed.slots)) " slots without an answer, " (text::grouped(missed.partial)) " with a partial one."
+                    }
                 }
                 @for (said, layers) in unseen.iter().take(MAX_NAMED) { (unseen_line(said, layers)) }
                 @if unseen.len() > MAX_NAMED {

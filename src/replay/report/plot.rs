@@ -119,7 +119,7 @@ impl Line<'_> {
 
     /// Whether all values of a stretch are shown, and not only what counts.
     fn is_shaded(&self) -> bool {
-        !matches!(self.weight, "faint" | "medium")
+        self.weight == "strong"
     }
 }
 

@@ -80,7 +80,7 @@ impl<'a> Incidents<'a> {
                     p.about {
                         "A bar is an incident, a high one if it became critical; the long marks above it are pages and the \
                          short ones other notifications."
-                        @if !report.known().is_empty() { " Hollow bars below are incidents that are known to have happened." }
+                        @if !report.known().is_empty() { " Dark bars below are incidents that are known to have happened." }
                         " The tables have the same, and links."
                     }
                     div.frame.timeline { span {} (drawing(listed, &axis, report, news)) }

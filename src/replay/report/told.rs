@@ -20,7 +20,7 @@ const LEAST_ROOM: usize = 80_000;
 const ROOM_IN_HEAVY: usize = 500_000;
 
 /// What an item takes beside its words: its anchor, and what filters go by.
-const ITEM: usize = 320;
+const ITEM: usize = 200;
 /// What is shown first where not all fits: that something is told, and the message itself, of these ranks.
 const ORDER: [(Part, u8); 6] =
     [(Part::Head, 0), (Part::Head, 1), (Part::Body, 0), (Part::Body, 1), (Part::Head, 2), (Part::Body, 2)];
@@ -87,7 +87,11 @@ impl Listing {
                     Part::Head => (head(report, news), &mut listing.heads[index]),
                     Part::Body => (body(report, news, incidents), &mut listing.bodies[index]),
                 };
-                let length = markup.0.len() + if matches!(part, Part::Head) { ITEM } else { 0 };
+                let around = match part {
+                    Part::Head => ITEM + news.first.journey.as_ref().map_or(0, String::len),
+                    Part::Body => 0,
+                };
+                let length = markup.0.len() + around;
                 if length > room {
                     return listing;
                 }
