@@ -95,22 +95,24 @@ fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
     let width = columns.len();
     let cells: Vec<&[f64]> = columns.iter().map(|column| &column.run.cells().1[..length]).collect();
     let bounds = columns.iter().map(|column| column.bound).collect();
-    let mut counts = vec![f64::NAN; width * slots];
     if cells.iter().all(|cells| are_counts(cells)) {
-        let there = &mut counts[first * width..(first + length) * width];
-        match cells[..] {
+        let counts = match cells[..] {
             // Nearly always it is a budget and all, or the bounds around a budget and all.
-            [budget, all] => interleave([budget, all], there),
-            [below, above, all] => interleave([below, above, all], there),
+            [budget, all] => interleave([budget, all], first, slots),
+            [below, above, all] => interleave([below, above, all], first, slots),
             _ => {
-                for (slot, row) in there.chunks_exact_mut(width).enumerate() {
+                let mut counts = vec![f64::NAN; width * slots];
+                let there = counts[first * width..].chunks_exact_mut(width).take(length);
+                for (slot, row) in there.enumerate() {
                     row.iter_mut().zip(&cells).for_each(|(cell, cells)| *cell = cells[slot]);
                     make_cumulative(row);
                 }
+                counts
             }
-        }
+        };
         return Some(Layout { bounds, counts });
     }
+    let mut counts = vec![f64::NAN; width * slots];
     for (slot, row) in counts[first * width..].chunks_exact_mut(width).take(length).enumerate() {
         if cells[0][slot].to_bits() == STALE_BITS {
             if cells.iter().any(|cells| cells[slot].to_bits() != STALE_BITS) {
@@ -129,14 +131,20 @@ fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
     Some(Layout { bounds, counts })
 }
 
-/// Puts columns of the same length side by side, each count no more than that of the bound above.
-fn interleave<const N: usize>(columns: [&[f64]; N], counts: &mut [f64]) {
-    let rows = counts.as_chunks_mut::<N>().0;
-    let columns = columns.map(|column| &column[..rows.len()]);
-    for (slot, row) in rows.iter_mut().enumerate() {
-        *row = columns.map(|column| column[slot]);
-        make_cumulative(row);
-    }
+/// Puts columns of the same length side by side, from slot `first` on, each count no more than that of the bound above.
+fn interleave<const N: usize>(columns: [&[f64]; N], first: usize, slots: usize) -> Vec<f64> {
+    let length = columns[0].len();
+    let columns = columns.map(|column| &column[..length]);
+    let row = |slot| {
+        let mut row = columns.map(|column| column[slot]);
+        make_cumulative(&mut row);
+        row
+    };
+    let mut rows = Vec::with_capacity(slots);
+    rows.resize(first, [f64::NAN; N]);
+    rows.extend((0..length).map(row));
+    rows.resize(slots, [f64::NAN; N]);
+    rows.into_flattened()
 }
 
 /// Whether all are counts, none of them `-0.0`: without sign, and with an exponent that is not all ones.
