@@ -103,7 +103,8 @@ struct Slo {
     problem: Option<String>,
     budget_ms: f64,
     period: String,
-    budget_remaining: f64,
+    /// `null` if nothing was seen, and so is a burn rate; see [`crate::engine::view::SloView`].
+    budget_remaining: Option<f64>,
     coverage: f64,
     quantiles_ms: Option<[f64; 3]>,
     windows: Vec<Window>,
@@ -112,7 +113,7 @@ struct Slo {
 #[derive(Debug, Deserialize)]
 struct Window {
     window: String,
-    burn_rate: f64,
+    burn_rate: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -52,10 +52,18 @@ fn data(report: &Report) {
             tracing::warn!(slo, series = pairs(series), why, "a series is not watched");
         }
         Report::SightChanged { slo, from, to } => {
-            let (from, to) = (format!("{from:?}").to_lowercase(), format!("{to:?}").to_lowercase());
-            tracing::info!(slo, from, to, "what is known of an SLO changed");
+            let (gone, from, to) = (is_gone(*from, *to), from.as_str(), to.as_str());
+            match gone {
+                true => tracing::warn!(slo, from, to, "an SLO is not measured any more"),
+                false => tracing::info!(slo, from, to, "what is known of an SLO changed"),
+            }
         }
     }
+}
+
+/// Whether an SLO that was measured is not, for a reason of its own: a source out of sight is told of by itself.
+fn is_gone(from: Sight, to: Sight) -> bool {
+    !matches!(from, Sight::Lost | Sight::Unmeasurable) && matches!(to, Sight::Lost | Sight::Unmeasurable)
 }
 
 fn pairs(labels: &Labels) -> String {

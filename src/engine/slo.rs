@@ -53,6 +53,21 @@ pub enum Sight {
 }
 
 impl Sight {
+    pub const ALL: [Sight; 7] =
+        [Sight::Ok, Sight::Idle, Sight::Unborn, Sight::Lost, Sight::Partial, Sight::Blind, Sight::Unmeasurable];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Sight::Ok => "ok",
+            Sight::Idle => "idle",
+            Sight::Unborn => "unborn",
+            Sight::Lost => "lost",
+            Sight::Partial => "partial",
+            Sight::Blind => "blind",
+            Sight::Unmeasurable => "unmeasurable",
+        }
+    }
+
     /// Whether all was measured, requests or none.
     pub fn is_steady(self) -> bool {
         matches!(self, Sight::Ok | Sight::Idle)

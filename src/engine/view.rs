@@ -11,6 +11,7 @@ use super::notification::HeldBack;
 use super::outbox::{DeadLetter, DeliveryCounts};
 use super::rule::{Limit, Stage, Urgency};
 use super::silence::Silence;
+use super::sli::Traffic;
 use super::slo::{Sight, Slo};
 use super::time::{Duration, Timestamp};
 use super::window::Age;
@@ -65,8 +66,8 @@ pub struct SloView {
     /// Requests over the period, and those over the latency budget.
     pub events: f64,
     pub bad_events: f64,
-    /// Share of the period's error budget that is left; negative once overspent.
-    pub budget_remaining: f64,
+    /// Share of the period's error budget that is left, negative once overspent; `None` if nothing was seen of the period.
+    pub budget_remaining: Option<f64>,
     /// Share of the period that was seen.
     pub coverage: f64,
     /// p50, p95 and p99 over the shortest long window of a rule, at most ten minutes.
@@ -79,7 +80,8 @@ pub struct SloView {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WindowView {
     pub window: Duration,
-    pub burn_rate: f64,
+    /// `None` if nothing was seen of the window; 0 if it was seen and held no requests.
+    pub burn_rate: Option<f64>,
     pub coverage: f64,
 }
 
@@ -88,8 +90,8 @@ pub struct RuleView {
     pub rule: String,
     pub urgency: Urgency,
     pub limit: Limit,
-    /// Share of the limit in use.
-    pub usage: f64,
+    /// Share of the limit in use; `None` if nothing was seen of the short window, which every rule needs.
+    pub usage: Option<f64>,
     pub stage: Option<Stage>,
     /// Evaluations in a row over the lowest threshold, out of `consecutive`, for an alert that does not stand yet.
     pub pending: u32,
@@ -219,6 +221,7 @@ impl Engine {
         let slo = &self.slos[index];
         let spec = &self.spec.slos[slo.template];
         let traffic = |window: Duration| slo.traffic(Age::in_slots(window.in_slots(self.spec.interval)));
+        let burn = |seen: Traffic| (seen.coverage > 0.0).then(|| seen.burn(spec.allowed_ratio()));
         let period = traffic(spec.period);
         let limits = spec.rules.iter().map(|rule| rule.limit);
         let mut windows: Vec<Duration> =
@@ -227,17 +230,20 @@ impl Engine {
         windows.dedup();
         let windows = windows.into_iter().map(|window| WindowView {
             window,
-            burn_rate: traffic(window).burn(spec.allowed_ratio()),
+            burn_rate: burn(traffic(window)),
             coverage: traffic(window).coverage,
         });
-        let rules = spec.rules.iter().zip(&self.rules[index]).enumerate().map(|(number, (rule, state))| RuleView {
-            rule: rule.name.clone(),
-            urgency: rule.urgency,
-            limit: rule.limit,
-            usage: slo.measure(spec, rule, self.plans[slo.template][number].windows).usage,
-            stage: state.stage(),
-            pending: state.pending(),
-            consecutive: rule.consecutive,
+        let rules = spec.rules.iter().zip(&self.rules[index]).enumerate().map(|(number, (rule, state))| {
+            let measured = slo.measure(spec, rule, self.plans[slo.template][number].windows);
+            RuleView {
+                rule: rule.name.clone(),
+                urgency: rule.urgency,
+                limit: rule.limit,
+                usage: (measured.short.coverage > 0.0).then_some(measured.usage),
+                stage: state.stage(),
+                pending: state.pending(),
+                consecutive: rule.consecutive,
+            }
         });
         let misfit = slo.misfit().map(|misfit| misfit.to_string());
         SloView {
@@ -253,7 +259,7 @@ impl Engine {
             period: spec.period,
             events: period.total,
             bad_events: period.bad(),
-            budget_remaining: 1.0 - period.burn(spec.allowed_ratio()),
+            budget_remaining: burn(period).map(|spent| 1.0 - spent),
             coverage: period.coverage,
             quantiles_ms: slo.quantiles_s().map(|quantiles| quantiles.map(|s| s * 1000.0)),
             windows: windows.collect(),

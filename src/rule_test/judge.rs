@@ -245,9 +245,10 @@ impl Closest<'_> {
             for slo in view.slos.iter().filter(seen) {
                 let rules = slo.rules.iter().filter(|rule| pattern.rule.as_ref().is_none_or(|name| *name == rule.rule));
                 for rule in rules.filter(|rule| pattern.urgency.is_none_or(|urgency| urgency == rule.urgency)) {
-                    if peak.as_ref().is_none_or(|peak| rule.usage > peak.usage) {
+                    let usage = rule.usage.unwrap_or(0.0);
+                    if peak.as_ref().is_none_or(|peak| usage > peak.usage) {
                         let place = place(&slo.journey, slo.layer.as_deref(), &slo.labels);
-                        *peak = Some(Peak { usage: rule.usage, slot, place, rule: rule.rule.clone() });
+                        *peak = Some(Peak { usage, slot, place, rule: rule.rule.clone() });
                     }
                 }
             }
@@ -345,21 +346,23 @@ fn slo_of<'a>(view: &'a View, check: &ValueCheck) -> Option<&'a SloView> {
     })
 }
 
-/// What is expected, what it is, and whether the two agree.
+/// What is expected, what it is, and whether the two agree. What was not seen burns nothing here; a test may expect its
+/// sight beside.
 fn measured(check: &ValueCheck, slo: &SloView) -> Option<(String, String, bool)> {
     let near = |expected: f64, got: f64| (got - expected).abs() <= check.tolerance * expected.abs() + 1e-9;
     let shares = |expected: f64, got: f64| (words::percent(expected), words::percent(got), near(expected, got));
     match &check.quantity {
         Quantity::BurnRate { over, expected } => {
-            let got = slo.windows.iter().find(|window| window.window == *over)?.burn_rate;
+            let got = slo.windows.iter().find(|window| window.window == *over)?.burn_rate.unwrap_or(0.0);
             Some((words::number(*expected).to_string(), words::number(got).to_string(), near(*expected, got)))
         }
         Quantity::Usage { rule, expected } => {
-            Some(shares(*expected, slo.rules.iter().find(|known| known.rule == *rule)?.usage))
+            let rule = slo.rules.iter().find(|known| known.rule == *rule)?;
+            Some(shares(*expected, rule.usage.unwrap_or(0.0)))
         }
-        Quantity::BudgetSpent { expected } => Some(shares(*expected, 1.0 - slo.budget_remaining)),
+        Quantity::BudgetSpent { expected } => Some(shares(*expected, 1.0 - slo.budget_remaining.unwrap_or(1.0))),
         Quantity::Sight(expected) => {
-            Some((words::sight(*expected).to_owned(), words::sight(slo.sight).to_owned(), *expected == slo.sight))
+            Some((expected.as_str().to_owned(), slo.sight.as_str().to_owned(), *expected == slo.sight))
         }
     }
 }

@@ -6,7 +6,6 @@ use crate::config::testing::{AlertPattern, CheckKind, NotificationPattern, Quant
 use crate::engine::alert::AlertRecord;
 use crate::engine::histogram::{Labels, braced, place};
 use crate::engine::notification::Notification;
-use crate::engine::slo::Sight;
 use crate::engine::time::{Duration, Timestamp};
 
 /// What a check is about.
@@ -110,18 +109,6 @@ pub(super) fn span(test: &Test, from: Timestamp, to: Option<Timestamp>) -> Strin
 
 pub(super) fn since(test: &Test, at: Timestamp) -> Duration {
     at.since(test.start)
-}
-
-pub(super) fn sight(sight: Sight) -> &'static str {
-    match sight {
-        Sight::Ok => "ok",
-        Sight::Idle => "idle",
-        Sight::Unborn => "unborn",
-        Sight::Lost => "lost",
-        Sight::Partial => "partial",
-        Sight::Blind => "blind",
-        Sight::Unmeasurable => "unmeasurable",
-    }
 }
 
 /// A number with at most four digits behind the point.

@@ -1,6 +1,7 @@
 //! Slowburn's own metrics, in the OpenMetrics text format.
 //!
-//! All but durations are read off a [`View`] when somebody asks, so that a series ends with the SLO it is about.
+//! All but durations are read off a [`View`] when somebody asks, so that a series ends with the SLO it is about. What was
+//! not seen has no value, so it has no series either: `slowburn_slo_sight` says why.
 
 use std::sync::atomic::AtomicU64;
 
@@ -15,6 +16,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 
 use crate::engine::rule::Stage;
+use crate::engine::slo::Sight;
 use crate::engine::time::Timestamp;
 use crate::engine::view::{SloView, View};
 
@@ -127,15 +129,23 @@ pub fn render(view: &View, durations: &Durations, facts: Facts) -> String {
 }
 
 fn slos(registry: &mut Registry, slos: &[SloView]) {
-    let (burn, remaining, coverage, stage) =
-        (Gauges::default(), Gauges::default(), Gauges::default(), Gauges::default());
+    let (burn, remaining, coverage) = (Gauges::default(), Gauges::default(), Gauges::default());
+    let (stage, sight) = (Gauges::default(), Gauges::default());
     for slo in slos {
         for window in &slo.windows {
             let labels = labels(slo, [("window", window.window.to_string())]);
-            burn.get_or_create(&labels).set(window.burn_rate);
+            if let Some(rate) = window.burn_rate {
+                burn.get_or_create(&labels).set(rate);
+            }
             coverage.get_or_create(&labels).set(window.coverage);
         }
-        remaining.get_or_create(&labels(slo, [])).set(slo.budget_remaining);
+        if let Some(left) = slo.budget_remaining {
+            remaining.get_or_create(&labels(slo, [])).set(left);
+        }
+        for state in Sight::ALL {
+            let is_it = if state == slo.sight { 1.0 } else { 0.0 };
+            sight.get_or_create(&labels(slo, [("state", state.as_str().to_owned())])).set(is_it);
+        }
         for rule in &slo.rules {
             let value = match rule.stage {
                 None => 0.0,
@@ -154,6 +164,7 @@ fn slos(registry: &mut Registry, slos: &[SloView]) {
         remaining,
     );
     registry.register("alert_stage", "Stage of an alert: 0 none, 1 warning, 2 critical", stage);
+    registry.register("slo_sight", "What is known of an SLO: 1 for the state it is in, 0 for all others", sight);
 }
 
 fn source(registry: &mut Registry, view: &View) {
@@ -246,7 +257,7 @@ fn counted(n: u64) -> Counter {
 
 /// A label that is empty is none: a journey's own SLO has no layer.
 fn labels<const N: usize>(slo: &SloView, own: [(&str, String); N]) -> Labels {
-    const TAKEN: [&str; 5] = ["journey", "layer", "window", "rule", "urgency"];
+    const TAKEN: [&str; 6] = ["journey", "layer", "window", "rule", "urgency", "state"];
     let mut labels = pairs([("journey", slo.journey.clone()), ("layer", slo.layer.clone().unwrap_or_default())]);
     labels.extend(slo.labels.iter().map(|(name, value)| {
         let name = if TAKEN.contains(&name.as_str()) { format!("by_{name}") } else { name.clone() };

@@ -294,6 +294,64 @@ async fn a_source_out_of_sight_is_one_incident_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_seen_has_no_number() {
+    let service = Exporter::start(&["edge", "disk"]).await;
+    let fakes = Fakes::start("/services/T/B/X", None).await;
+    let layer = |name: &str, budget: &str, histogram: &str| {
+        format!("{{name: {name}, budget: {budget}, histogram: '{histogram}'}}")
+    };
+    let layers = [
+        layer("edge", "10ms", r#"request_seconds{layer="edge"}"#),
+        layer("disk", "10ms", r#"request_seconds{layer="disk"}"#),
+        layer("typo", "10ms", "request_secondz"),
+        layer("odd", "7ms", r#"request_seconds{layer="edge"}"#),
+    ];
+    let rules = RULES.replace("{name: edge, budget: 10ms, histogram: request_seconds}", &layers.join(", "));
+    let mut daemon = Daemon::start_with(&config(&service.url(), &[("oncall", pagerduty(&fakes))]), &rules).await;
+    daemon.ready().await;
+    let counted = async |daemon: &mut Daemon| {
+        daemon.get("/metrics").await.1.contains(r#"slowburn_burn_rate{journey="checkout",layer="disk",window="1s"} 0"#)
+    };
+    daemon.eventually("measurement", async |daemon| counted(daemon).await.then_some(())).await;
+    service.lose("disk");
+    daemon.eventually("loss", async |daemon| (!counted(daemon).await).then_some(())).await;
+
+    let status = daemon.status().await;
+    let metrics = daemon.get("/metrics").await.1;
+    let text = Command::new(env!("CARGO_BIN_EXE_slowburn")).args(["status", "--url", &daemon.base]).output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    let page = daemon.get("/").await.1;
+    for (layer, sight, is_seen) in
+        [("edge", "ok", true), ("disk", "lost", false), ("typo", "unborn", false), ("odd", "unmeasurable", false)]
+    {
+        let slo = status["slos"].as_array().unwrap().iter().find(|slo| slo["layer"] == layer).unwrap();
+        assert_eq!(slo["sight"], sight, "{slo}");
+        let short = &slo["windows"][0];
+        assert_eq!((&short["window"], short["burn_rate"].is_number()), (&"1s".into(), is_seen), "{slo}");
+        assert_eq!(slo["rules"][0]["usage"].is_number(), is_seen, "{slo}");
+        // Of the period something was seen before it was lost.
+        let some_seen = matches!(layer, "edge" | "disk");
+        assert_eq!(slo["budget_remaining"].is_number(), some_seen, "{slo}");
+
+        let labels = format!(r#"{{journey="checkout",layer="{layer}""#);
+        let has = |metric: &str, own: &str| metrics.contains(&format!("slowburn_{metric}{labels}{own}}} "));
+        assert_eq!(has("burn_rate", r#",window="1s""#), is_seen, "{metrics}");
+        assert_eq!(has("error_budget_remaining_ratio", ""), some_seen, "{metrics}");
+        assert!(has("window_coverage_ratio", r#",window="1s""#), "{metrics}");
+        for state in ["ok", "idle", "unborn", "lost", "partial", "blind", "unmeasurable"] {
+            let value = if state == sight { "1.0" } else { "0.0" };
+            let line = format!(r#"slowburn_slo_sight{labels},state="{state}"}} {value}"#);
+            assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
+        }
+        let line = text.lines().find(|line| line.trim_start().starts_with(&format!("checkout/{layer}"))).unwrap();
+        assert!(line.contains("1s\u{a0}-") != is_seen && line.contains("not seen") != some_seen, "{text}");
+    }
+    assert!(page.contains("1s <b>–</b>"), "{page}");
+    let warned = daemon.logged("an SLO is not measured any more").unwrap();
+    assert_eq!((&warned["level"], &warned["slo"]), (&"warn".into(), &"checkout/disk".into()), "{warned}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_hangs_delays_no_other_and_no_stop() {
     let service = Exporter::start(&["edge"]).await;
     let fakes = Fakes::start("/services/T/B/X", None).await;

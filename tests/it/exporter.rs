@@ -57,6 +57,11 @@ impl Exporter {
         self.service.lock().unwrap().layers.get_mut(layer).unwrap().slow_percent = percent;
     }
 
+    /// Its series are there no more.
+    pub fn lose(&self, layer: &str) {
+        self.service.lock().unwrap().layers.remove(layer);
+    }
+
     /// Answers scrapes with an error, or no more. Back up, all counters start at zero.
     pub fn down(&self, down: bool) {
         let mut service = self.service.lock().unwrap();

@@ -134,7 +134,7 @@ async fn slowburn_on(
             steps.push(Step {
                 at: slot,
                 sight: slo.sight,
-                burn: slo.windows.iter().map(|window| (window.window, window.burn_rate)).collect(),
+                burn: slo.windows.iter().map(|window| (window.window, window.burn_rate.unwrap_or(0.0))).collect(),
                 stages: slo.rules.iter().map(|rule| rule.stage).collect(),
             });
         }

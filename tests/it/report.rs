@@ -467,7 +467,7 @@ fn every_peak_that_an_engine_measured_is_on_the_page() {
                 for (number, slo) in engine.view().slos.iter().enumerate() {
                     for window in &slo.windows {
                         let peak = peaks.entry((number, window.window)).or_default();
-                        *peak = peak.max(window.burn_rate);
+                        *peak = peak.max(window.burn_rate.unwrap_or(0.0));
                     }
                 }
             }

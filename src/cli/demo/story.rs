@@ -195,6 +195,6 @@ fn in_words(report: &Report) -> String {
     match report {
         Report::LayoutChanged { slo, bounds } => format!("{slo}: its histogram has {bounds} bounds now"),
         Report::Unmeasurable { slo, why } | Report::Refused { slo, why, .. } => format!("{slo}: {why}"),
-        Report::SightChanged { slo, from, to } => format!("{slo}: {from:?} became {to:?}").to_lowercase(),
+        Report::SightChanged { slo, from, to } => format!("{slo}: {} became {}", from.as_str(), to.as_str()),
     }
 }

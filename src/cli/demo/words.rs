@@ -54,7 +54,7 @@ fn reading(slo: &SloView, p95_ms: Option<f64>) -> Reading<'_> {
         name: slo.layer.as_deref().unwrap_or(&slo.journey),
         budget_ms: slo.budget_ms,
         p95_ms,
-        left: slo.budget_remaining,
+        left: slo.budget_remaining.unwrap_or(1.0),
         burns: burning.map_or_else(Vec::new, |rule| burns(slo, rule)),
         stage: worst.and_then(|rule| rule.stage),
         verdict: worst.map_or_else(|| "no rules".into(), |rule| verdict(slo, rule)),
@@ -67,7 +67,7 @@ fn rank(rule: &RuleView) -> (Option<Stage>, bool) {
 
 fn burns(slo: &SloView, rule: &RuleView) -> Vec<(Duration, f64)> {
     let windows = [rule.limit.long_window(), rule.limit.short_window()].into_iter().flatten();
-    let burn = |window| slo.windows.iter().find(|known| known.window == window).map(|known| known.burn_rate);
+    let burn = |window| slo.windows.iter().find(|known| known.window == window)?.burn_rate;
     windows.filter_map(|window| Some((window, burn(window)?))).collect()
 }
 
@@ -79,7 +79,7 @@ fn verdict(slo: &SloView, worst: &RuleView) -> String {
             format!("ok, over {} of {}", worst.pending, worst.consecutive)
         }
         (Sight::Ok | Sight::Idle, None) => "ok".into(),
-        (sight, _) => format!("no data: {sight:?}").to_lowercase(),
+        (sight, _) => format!("no data: {}", sight.as_str()),
     }
 }
 

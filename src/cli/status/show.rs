@@ -82,7 +82,10 @@ fn slos(slos: &[Slo]) -> String {
     table.set_width(WIDTH).enforce_styling();
     table.set_header(["SLO", "budget left", "burn rate by window", "p99 / budget", "sight"]);
     for slo in slos {
-        let windows = slo.windows.iter().map(|window| format!("{}\u{a0}{}", window.window, short(window.burn_rate)));
+        let windows = slo
+            .windows
+            .iter()
+            .map(|window| format!("{}\u{a0}{}", window.window, window.burn_rate.map_or_else(|| "-".into(), short)));
         let burn = windows.collect::<Vec<_>>().join("  ");
         let p99 = slo.quantiles_ms.map_or("-".into(), |[.., p99]| short(p99));
         table.add_row([
@@ -98,10 +101,8 @@ fn slos(slos: &[Slo]) -> String {
 
 /// `93.1% of 30d`, and how much of the period is known if that is not all.
 fn budget(slo: &Slo) -> String {
-    if slo.coverage == 0.0 {
-        return "not seen".into();
-    }
-    let left = format!("{:.1}% of {}", 100.0 * slo.budget_remaining.max(-99.99), slo.period);
+    let Some(left) = slo.budget_remaining else { return "not seen".into() };
+    let left = format!("{:.1}% of {}", 100.0 * left, slo.period);
     if slo.coverage < 0.995 { format!("{left} ({:.0}% seen)", 100.0 * slo.coverage) } else { left }
 }
 
@@ -225,11 +226,11 @@ fn level(stage: &str, urgency: &str) -> String {
     if stage == "critical" { level.red().bold().to_string() } else { level.yellow().to_string() }
 }
 
-fn budget_colour(remaining: f64) -> Color {
+fn budget_colour(remaining: Option<f64>) -> Color {
     match remaining {
-        remaining if remaining <= 0.0 => Color::Red,
-        remaining if remaining <= 0.2 => Color::Yellow,
-        _ => Color::Green,
+        Some(remaining) if remaining <= 0.0 => Color::Red,
+        Some(remaining) if remaining > 0.2 => Color::Green,
+        _ => Color::Yellow,
     }
 }
 

@@ -179,7 +179,7 @@ fn slo_row(slo: &SloView, spec: &Spec) -> Markup {
             th scope="row" {
                 (slo.journey) @if let Some(layer) = &slo.layer { "/" (layer) } " " (labels(&slo.labels))
                 @if !matches!(slo.sight, Sight::Ok | Sight::Idle) {
-                    " " span.bad { (format!("{:?}", slo.sight).to_lowercase()) }
+                    " " span.bad { (slo.sight.as_str()) }
                 }
                 @if let Some(problem) = &slo.problem { p.bad { (problem) } }
             }
@@ -208,10 +208,7 @@ fn is_seen(slo: &SloView, rule: &RuleView, spec: &Spec) -> bool {
 
 /// A bar of what is left of the budget, with its number.
 fn budget(slo: &SloView) -> Markup {
-    if slo.coverage == 0.0 {
-        return html! { small { "not seen yet" } };
-    }
-    let left = slo.budget_remaining;
+    let Some(left) = slo.budget_remaining else { return html! { small { "not seen yet" } } };
     let class = if left <= 0.0 {
         "bad"
     } else if left <= 0.2 {
@@ -230,19 +227,20 @@ fn budget(slo: &SloView) -> Markup {
 }
 
 fn burn(window: &WindowView) -> Markup {
-    let is_seen = window.coverage > 0.0;
-    let class = if is_seen && window.burn_rate >= 1.0 { "burn hot" } else { "burn" };
-    let burn_rate = if is_seen { short(window.burn_rate) } else { "–".to_owned() };
-    html! { span class=(class) title=(format!("{} seen", percent(window.coverage))) { (window.window) " " b { (burn_rate) } } }
+    let class = if window.burn_rate >= Some(1.0) { "burn hot" } else { "burn" };
+    let rate = window.burn_rate.map_or_else(|| "–".into(), short);
+    html! { span class=(class) title=(format!("{} seen", percent(window.coverage))) { (window.window) " " b { (rate) } } }
 }
 
 /// In words beside the colours, which not everybody can tell apart.
 fn rule_mark(rule: &RuleView, is_seen: bool) -> Markup {
     let stage = rule.stage.map_or("quiet", Stage::as_str);
+    let share =
+        rule.usage.filter(|_| is_seen).map_or_else(|| ": not enough seen".into(), |it| format!(" {}", usage(it)));
     html! {
         span class={ "rule " (stage) } title=(format!("share of its limit in use, {}", rule.urgency.as_str())) {
             (rule.rule) @if rule.stage.is_some() { " " (stage) }
-            @if is_seen { " " (usage(rule.usage)) } @else { ": not enough seen" }
+            (share)
         }
     }
 }
@@ -445,10 +443,10 @@ journeys:
         {
             assert!(shown.contains(said), "{said} in {shown}");
         }
-        (slo.coverage, slo.budget_remaining) = (0.05, -59.0);
+        (slo.coverage, slo.budget_remaining) = (0.05, Some(-59.0));
         slo.windows.iter_mut().for_each(|window| window.coverage = 1.0);
         slo.rules[0].stage = Some(Stage::Critical);
-        slo.rules[0].usage = 3.0;
+        slo.rules[0].usage = Some(3.0);
         let shown = slo_row(&slo, engine.spec()).into_string();
         for said in [
             "spike critical 300%",

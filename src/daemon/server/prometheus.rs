@@ -66,8 +66,8 @@ impl Entry<'_> {
     fn shape(self) -> Value {
         let alert = self.alert();
         let unseen = !matches!(self.slo.sight, Sight::Ok | Sight::Idle);
-        let sight = || format!("{:?}", self.slo.sight).to_lowercase();
-        let error = unseen.then(|| self.slo.problem.clone().unwrap_or_else(sight));
+        let sight = self.slo.sight.as_str();
+        let error = unseen.then(|| self.slo.problem.clone().unwrap_or_else(|| sight.to_owned()));
         let mut entry = json!({
             "type": "alerting",
             "name": self.rule.rule,
@@ -105,7 +105,7 @@ impl Entry<'_> {
             "annotations": self.annotations(),
             "state": self.state(),
             "activeAt": active_at,
-            "value": format!("{:e}", self.rule.usage),
+            "value": self.rule.usage.map_or_else(|| "NaN".into(), |usage| format!("{usage:e}")),
         }))
     }
 
@@ -147,11 +147,12 @@ impl Entry<'_> {
     }
 
     fn annotations(self) -> Map<String, Value> {
-        let percent = 100.0 * self.rule.usage;
-        let mut annotations = Map::new();
-        let place = self.spec.place();
-        annotations
-            .insert("summary".into(), format!("{place}: {percent:.0}% of the limit of {}", self.rule.rule).into());
+        let (mut annotations, place, rule) = (Map::new(), self.spec.place(), &self.rule.rule);
+        let summary = match self.rule.usage {
+            Some(usage) => format!("{place}: {:.0}% of the limit of {rule}", 100.0 * usage),
+            None => format!("{place}: nothing seen of late that {rule} could judge"),
+        };
+        annotations.insert("summary".into(), summary.into());
         if let Some(runbook) = &self.spec.runbook {
             annotations.insert("runbook_url".into(), runbook.clone().into());
         }
