@@ -259,7 +259,7 @@ impl<T: Decode> Decode for Vec<Spanned<T>> {
     }
 
     fn schema(definitions: &mut Definitions) -> Value {
-        json!({ "type": "array", "items": T::schema(definitions) })
+        json!({ "type": ["array", "null"], "items": T::schema(definitions) })
     }
 }
 
@@ -299,7 +299,7 @@ impl<T: Decode> Decode for Named<T> {
     }
 
     fn schema(definitions: &mut Definitions) -> Value {
-        json!({ "type": "object", "additionalProperties": T::schema(definitions) })
+        json!({ "type": ["object", "null"], "additionalProperties": T::schema(definitions) })
     }
 }
 
