@@ -13,6 +13,7 @@
 //! ```
 
 mod roots;
+mod scrub;
 
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ use crate::config::secret::Secret;
 use crate::config::{Auth, HttpClient, Tls};
 
 use self::roots::SystemRoots;
+
+pub use self::scrub::{Scrubber, secrets};
 
 /// Why no client can be made of a configuration. Free of secrets.
 #[derive(Debug, Error)]

@@ -5,45 +5,26 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::Url;
 
 use crate::config::secret::Secret;
-use crate::config::{Auth, HttpClient, Login, ReceiverKind};
+use crate::config::{HttpClient, Login, ReceiverKind};
 use crate::http;
+
+pub use crate::http::Scrubber;
 
 use super::text;
 use super::transport::MAX_ANSWER_BYTES;
 
 /// The most of another's words that a reason repeats.
 const MAX_WORD: usize = 160;
-/// Shorter parts are left as they are: the `slo` of an address gives nothing away, and without it words fall apart.
-const SHORTEST: usize = 6;
-
-/// Takes secrets out of what others say.
-#[derive(Debug, Clone)]
-pub struct Scrubber {
-    /// Longest first, so that no part is taken out of a whole that would then stay.
-    secrets: Vec<Secret>,
-}
 
 impl Scrubber {
-    pub fn new(secrets: &[String]) -> Self {
-        let mut secrets: Vec<&str> = secrets.iter().map(String::as_str).filter(|it| it.len() >= SHORTEST).collect();
-        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        secrets.dedup();
-        Self { secrets: secrets.into_iter().map(|secret| Secret::new(secret.to_owned())).collect() }
-    }
-
     /// One short line of `said`, each secret replaced by `[secret]`.
     pub fn scrub(&self, said: &str) -> String {
-        let mut said = said.to_owned();
-        for secret in &self.secrets {
-            said = said.replace(secret.expose(), "[secret]");
-        }
-        text::line(&said, MAX_WORD)
+        text::line(&self.redact(said), MAX_WORD)
     }
 
     /// As [`Self::scrub`], of an answer. Where one was cut, its end may be half a secret, so that goes first.
     pub fn scrub_answer(&self, said: &str) -> String {
-        let longest = self.secrets.first().map_or(0, |secret| secret.expose().len());
-        let lost = if said.len() < MAX_ANSWER_BYTES { 0 } else { longest };
+        let lost = if said.len() < MAX_ANSWER_BYTES { 0 } else { self.longest() };
         self.scrub(&said[..said.floor_char_boundary(said.len().saturating_sub(lost))])
     }
 }
@@ -62,14 +43,14 @@ pub fn of(kind: &ReceiverKind) -> Vec<String> {
             secrets.extend(secret.iter().map(|secret| secret.expose().to_owned()));
             secrets
         }
-        ReceiverKind::Alertmanager { http, .. } => of_credentials(http),
+        ReceiverKind::Alertmanager { http: settings, .. } => http::secrets(settings),
         ReceiverKind::Email(email) => email.login.iter().flat_map(of_login).collect(),
     }
 }
 
 /// The same of an address that is posted to with these credentials.
-pub fn of_webhook(url: &Secret, http: &HttpClient) -> Vec<String> {
-    of_address(url.expose()).into_iter().chain(of_credentials(http)).collect()
+pub fn of_webhook(url: &Secret, settings: &HttpClient) -> Vec<String> {
+    of_address(url.expose()).into_iter().chain(http::secrets(settings)).collect()
 }
 
 /// An address that is a secret as a whole, and so are its parts.
@@ -100,28 +81,9 @@ fn of_login(login: &Login) -> Vec<String> {
     [password.to_owned(), plain, login].into_iter().chain(bare).collect()
 }
 
-fn of_credentials(settings: &HttpClient) -> Vec<String> {
-    let mut secrets: Vec<String> = settings.headers.values().map(|value| value.expose().to_owned()).collect();
-    match &settings.auth {
-        Auth::None => {}
-        Auth::Bearer(token) => secrets.push(token.expose().to_owned()),
-        Auth::Basic { username, password } => {
-            secrets.extend([password.expose().to_owned(), http::basic(username, password)]);
-        }
-    }
-    secrets
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn secrets_are_taken_out_whole() {
-        let scrubber = Scrubber::new(&["hunter2", "https://x.test/hunter2/and-more", "abc"].map(str::to_owned));
-        let said = "bad https://x.test/hunter2/and-more\nor hunter2 or abc";
-        assert_eq!(scrubber.scrub(said), "bad [secret] or [secret] or abc");
-    }
 
     #[test]
     fn a_cut_answer_ends_in_no_half_secret() {

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::engine::time::Duration;
+use crate::http::Scrubber;
 
 /// The longest piece of a server's own words that is repeated, in characters.
 const QUOTE_CHARS: usize = 300;
@@ -69,6 +70,33 @@ impl SourceError {
         SourceError::WrongShape("reading it failed unexpectedly".into())
     }
 
+    /// The same without secrets that a server repeated.
+    fn scrubbed(mut self, scrubber: &Scrubber) -> Self {
+        let redact = |said: &mut String| *said = scrubber.redact(said);
+        match &mut self {
+            SourceError::Api { kind, message, .. } => [kind, message].into_iter().for_each(redact),
+            SourceError::File { place, why, .. } => [place, why].into_iter().for_each(redact),
+            SourceError::Connect(said)
+            | SourceError::Unavailable(said)
+            | SourceError::Http { message: said, .. }
+            | SourceError::Redirect { location: said, .. }
+            | SourceError::Truncated(said)
+            | SourceError::NotJson(said)
+            | SourceError::Protobuf(said)
+            | SourceError::WrongShape(said)
+            | SourceError::Request(said)
+            | SourceError::ContentType(said)
+            | SourceError::Exposition(said)
+            | SourceError::Native(said)
+            | SourceError::AllTargets(said) => redact(said),
+            SourceError::Timeout(_)
+            | SourceError::TooLarge { .. }
+            | SourceError::TooManySlots { .. }
+            | SourceError::TooManySeries { .. } => {}
+        }
+        self
+    }
+
     /// Whether the same request may well succeed a moment later.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -105,6 +133,17 @@ impl SourceError {
             SourceError::AllTargets(_) => "all_targets",
         }
     }
+}
+
+/// What a source has to say, without secrets that a server repeated in its errors or `warnings`.
+pub(super) fn scrubbed<T>(
+    scrubber: &Scrubber,
+    result: Result<T, SourceError>,
+    warnings: impl FnOnce(&mut T) -> &mut Vec<String>,
+) -> Result<T, SourceError> {
+    let mut answer = result.map_err(|error| error.scrubbed(scrubber))?;
+    warnings(&mut answer).iter_mut().for_each(|warning| *warning = scrubber.redact(warning));
+    Ok(answer)
 }
 
 /// The beginning of what a server said, on one line.

@@ -29,11 +29,12 @@ use crate::clock::Deadline;
 use crate::config;
 use crate::engine::histogram::Poll;
 use crate::engine::time::{Duration, Timestamp};
+use crate::http::Scrubber;
 
 use self::answer::{Notes, Shape, VectorRow};
 use self::remote::Remote;
 use super::body;
-use super::error::{SourceError, quote};
+use super::error::{SourceError, quote, scrubbed};
 use super::gather::gather;
 pub use super::history::{Detail, History, HistorySeries};
 use super::plan::{MetricRequest, Plan};
@@ -57,6 +58,7 @@ pub struct Prometheus {
     max_series: usize,
     interval: Option<Duration>,
     remote: Arc<Remote>,
+    scrubber: Arc<Scrubber>,
 }
 
 impl Prometheus {
@@ -71,6 +73,7 @@ impl Prometheus {
             max_series: MAX_SERIES,
             interval: None,
             remote: Arc::default(),
+            scrubber: Arc::new(Scrubber::new(&crate::http::secrets(&config.http))),
         })
     }
 
@@ -93,6 +96,10 @@ impl Prometheus {
     /// The value of every bucket at `slot`. A metric whose query fails makes the poll partial; it is an error if all
     /// of them fail. A metric without any series is no error.
     pub async fn poll(&self, slot: Timestamp, deadline: Duration) -> Result<Poll, SourceError> {
+        scrubbed(&self.scrubber, self.poll_all(slot, deadline).await, |poll| &mut poll.warnings)
+    }
+
+    async fn poll_all(&self, slot: Timestamp, deadline: Duration) -> Result<Poll, SourceError> {
         let deadline = Deadline::after(deadline);
         let metric = |index| {
             let prometheus = self.clone();

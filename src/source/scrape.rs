@@ -14,9 +14,10 @@ use crate::clock::Deadline;
 use crate::config;
 use crate::engine::histogram::{Labels, Poll};
 use crate::engine::time::{Duration, Timestamp};
+use crate::http::Scrubber;
 
 use super::body;
-use super::error::{SourceError, quote};
+use super::error::{SourceError, quote, scrubbed};
 use super::exposition::{Format, Reader, Sample};
 use super::gather::gather;
 use super::plan::Plan;
@@ -37,6 +38,7 @@ pub struct Scrape {
     plan: Arc<Plan>,
     max_response_bytes: usize,
     max_series: usize,
+    scrubber: Arc<Scrubber>,
 }
 
 #[derive(Debug)]
@@ -51,12 +53,17 @@ impl Scrape {
     pub fn new(config: &config::Scrape, plan: Arc<Plan>) -> Result<Self, SourceError> {
         let client = crate::http::client(&config.http).map_err(|error| SourceError::Request(error.to_string()))?;
         let (max_response_bytes, max_series) = (config.max_response_bytes, config.max_series);
-        Ok(Self { client, targets: targets(&config.targets)?, plan, max_response_bytes, max_series })
+        let scrubber = Arc::new(Scrubber::new(&crate::http::secrets(&config.http)));
+        Ok(Self { client, targets: targets(&config.targets)?, plan, max_response_bytes, max_series, scrubber })
     }
 
     /// What the targets show now, for the slot `slot`. A target that fails makes the poll partial; it is an error if
     /// all of them fail.
     pub async fn poll(&self, slot: Timestamp, deadline: Duration) -> Result<Poll, SourceError> {
+        scrubbed(&self.scrubber, self.poll_all(slot, deadline).await, |poll| &mut poll.warnings)
+    }
+
+    async fn poll_all(&self, slot: Timestamp, deadline: Duration) -> Result<Poll, SourceError> {
         let deadline = Deadline::after(deadline);
         let scrape = |index| {
             let scrape = self.clone();

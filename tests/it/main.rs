@@ -6,6 +6,7 @@ mod comparing;
 mod config;
 mod daemon;
 mod damage;
+mod echo;
 mod engine;
 mod example;
 mod exporter;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::Deadline;
 use crate::config::units::duration;
 use crate::engine::time::{Duration, Timestamp};
-use crate::source::error::SourceError;
+use crate::source::error::{SourceError, scrubbed};
 use crate::source::plan::MetricRequest;
 use crate::source::probe::Probe;
 use crate::source::series::Warnings;
@@ -26,6 +26,10 @@ impl Prometheus {
     /// What is known of each SLO's histogram at `now`, and how much of the time `reach` before it holds samples. An
     /// error only if the server answers nothing at all; a question that it refuses is a warning.
     pub async fn probe(&self, now: Timestamp, reach: Duration, deadline: Duration) -> Result<Probe, SourceError> {
+        scrubbed(&self.scrubber, self.probe_all(now, reach, deadline).await, |probe| &mut probe.warnings)
+    }
+
+    async fn probe_all(&self, now: Timestamp, reach: Duration, deadline: Duration) -> Result<Probe, SourceError> {
         let until = Deadline::after(deadline);
         let mut probe = Probe::from_poll(&self.plan, self.poll(now, deadline).await?);
         let mut warnings = Warnings::default();

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use crate::clock::Deadline;
 use crate::engine::time::{Duration, Timestamp};
-use crate::source::SourceError;
+use crate::source::error::{SourceError, scrubbed};
 use crate::source::sampler::Grid;
 
 use super::history::{self, MAX_SLOTS, MAX_SLOTS_OF_CHUNKS, Surveys, columns, grid};
@@ -87,6 +87,11 @@ impl Slices {
     /// The next piece; `None` when all are read. After an error the next call goes on behind the slice that failed, so
     /// a caller may leave a gap or give up.
     pub async fn next(&mut self) -> Option<Result<History, SourceError>> {
+        let next = self.following().await?;
+        Some(scrubbed(&self.prometheus.scrubber, next, |history| &mut history.warnings))
+    }
+
+    async fn following(&mut self) -> Option<Result<History, SourceError>> {
         let mut attempt = 0;
         while self.at <= self.to {
             let guessed = if self.guesses { self.guess().await } else { None };
