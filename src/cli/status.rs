@@ -135,6 +135,8 @@ struct Incident {
     stage: String,
     urgency: String,
     alerts: usize,
+    #[serde(default)]
+    detail: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -40,6 +40,9 @@ pub struct IncidentRecord {
     /// Why nobody is told of what stands of it, if all of that is held back.
     #[serde(default)]
     pub held: Option<Hold>,
+    /// For the incident of the source: what is wrong, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// What stands in for the identity of an incident: whose it is and who cares.
@@ -70,8 +73,6 @@ pub struct Incident {
     members: BTreeSet<AlertKey>,
     /// By receiver.
     listeners: BTreeMap<usize, Listener>,
-    /// For the incident of the source.
-    pub detail: Option<String>,
 }
 
 /// An incident by names alone.
@@ -82,7 +83,6 @@ pub struct IncidentMemory {
     members: Vec<AlertName>,
     /// By receiver.
     listeners: BTreeMap<String, Listener<AlertName>>,
-    detail: Option<String>,
 }
 
 impl Incident {
@@ -98,8 +98,9 @@ impl Incident {
             worst_urgency: level.1,
             alerts: 0,
             held: None,
+            detail: None,
         };
-        Self { identity, record, members: BTreeSet::new(), listeners: BTreeMap::new(), detail: None }
+        Self { identity, record, members: BTreeSet::new(), listeners: BTreeMap::new() }
     }
 
     /// Takes the alerts that stand at `now` and decides what to tell whom. `facts` describes alerts as they stand or
@@ -214,7 +215,7 @@ impl Incident {
             opened_at: began_at.unwrap_or(news.began_at),
             resolved_at: (reason == Reason::Resolved).then_some(now),
             alerts,
-            detail: self.detail.clone(),
+            detail: self.record.detail.clone(),
             digest: None,
             summary: String::new(),
         };
@@ -253,13 +254,12 @@ impl Incident {
             record: self.record.clone(),
             members: self.members.iter().filter_map(|alert| names.alert(*alert)).collect(),
             listeners: named.collect(),
-            detail: self.detail.clone(),
         }
     }
 
     /// The incident as it was remembered. A receiver that is gone hears nothing any more.
     pub fn recall(memory: IncidentMemory, places: &Places) -> Self {
-        let IncidentMemory { identity, record, members, listeners, detail } = memory;
+        let IncidentMemory { identity, record, members, listeners } = memory;
         let placed = listeners.into_iter().filter_map(|(receiver, listener)| {
             Some((*places.receivers.get(&receiver)?, listener.map(&|name| places.alert(name))))
         });
@@ -268,7 +268,6 @@ impl Incident {
             record,
             members: members.iter().filter_map(|name| places.alert(name)).collect(),
             listeners: placed.collect(),
-            detail,
         }
     }
 

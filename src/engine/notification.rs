@@ -274,7 +274,8 @@ impl Notification {
         match (self.reason, worst) {
             (Reason::Resolved, _) => {
                 let lasted = self.resolved_at.unwrap_or(self.at).since(self.opened_at);
-                let _ = write!(line, "resolved after {lasted}");
+                let what = if self.journey.is_some() { "resolved" } else { "sees the source again" };
+                let _ = write!(line, "{what} after {lasted}");
             }
             (_, Some(worst)) => {
                 let _ = write!(line, "{}", worst.limit_in_words());
@@ -282,7 +283,9 @@ impl Notification {
                     let _ = write!(line, ", and {} more", self.alerts.len() - 1);
                 }
             }
-            (_, None) => line.push_str(self.detail.as_deref().unwrap_or("out of sight")),
+            (_, None) => {
+                let _ = write!(line, "cannot see the source: {}", self.detail.as_deref().unwrap_or("no answer"));
+            }
         }
         line.push_str(&self.level_in_brackets());
         self.summary = line;

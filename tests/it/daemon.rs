@@ -274,6 +274,11 @@ async fn a_source_out_of_sight_is_one_incident_until_it_is_back() {
     daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
     let status = daemon.status().await;
     assert_eq!(status["source"]["up"], false);
+    let why = status["incidents"][0]["detail"].as_str().unwrap().to_owned();
+    let text = Command::new(env!("CARGO_BIN_EXE_slowburn")).args(["status", "--url", &daemon.base]).output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    let first_words = why.split(": ").next().unwrap();
+    assert!(text.contains(first_words) && daemon.get("/").await.1.contains(first_words), "{why}: {text}");
     assert!(status["missed"]["slots"].as_u64() >= Some(3));
     let (code, why) = daemon.get("/-/ready").await;
     assert!(code == 503 && why.contains("the source does not answer"), "{code} {why}");

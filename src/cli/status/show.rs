@@ -37,9 +37,9 @@ fn head(answer: &Answer) -> String {
         (true, None) => writeln!(out, "The source is {}.", "up".green()),
         (false, _) => writeln!(
             out,
-            "The source is {} for {} polls; last answer: {last}.",
+            "The source is {} for {}; last answer: {last}.",
             "out of sight".red().bold(),
-            source.failed_in_a_row
+            counted(source.failed_in_a_row as usize, "poll")
         ),
     };
     if let Some(why) = &answer.not_ready {
@@ -54,7 +54,8 @@ fn head(answer: &Answer) -> String {
         let _ = writeln!(out, "Missed slots: {}; evaluated on incomplete answers: {}.", missed.slots, missed.partial);
     }
     if answer.missed.clock_set_back > 0 {
-        let _ = writeln!(out, "The wall clock was set back: {} times.", answer.missed.clock_set_back);
+        let _ =
+            writeln!(out, "The wall clock was set back: {}.", counted(answer.missed.clock_set_back as usize, "time"));
     }
     if let Some(heartbeat) = &answer.heartbeat {
         let last = heartbeat.last_success.as_deref().unwrap_or("never");
@@ -128,8 +129,10 @@ fn alerts(answer: &Answer) -> String {
 fn incidents(answer: &Answer) -> String {
     let lines = answer.incidents.iter().map(|incident| {
         let level = level(&incident.stage, &incident.urgency);
-        let alerts = if incident.alerts == 1 { "1 alert".into() } else { format!("{} alerts", incident.alerts) };
-        format!("{level}  {}  {alerts}, since {}", incident.key, incident.opened_at)
+        let line =
+            format!("{level}  {}  {}, since {}", incident.key, counted(incident.alerts, "alert"), incident.opened_at);
+        let why = incident.detail.as_ref().map(|why| format!("\n{}", wrapped(&format!("    {why}"))));
+        line + &why.unwrap_or_default()
     });
     section("Incidents", lines)
 }
@@ -168,11 +171,7 @@ fn matcher(matcher: &Matcher) -> String {
 }
 
 fn holding(alerts: usize) -> String {
-    match alerts {
-        0 => String::new(),
-        1 => "; holds back 1 alert".into(),
-        n => format!("; holds back {n} alerts"),
-    }
+    if alerts == 0 { String::new() } else { format!("; holds back {}", counted(alerts, "alert")) }
 }
 
 fn held_back(answer: &Answer) -> String {
@@ -261,6 +260,11 @@ pub(in crate::cli) fn wrapped(line: &str) -> String {
         column += width;
     }
     out
+}
+
+/// `1 alert`, `2 alerts`.
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Three digits of a number.

@@ -65,7 +65,7 @@ fn summary(status: &Status) -> Markup {
                 span.good { "Source up" }
                 @if let Some(at) = status.view.at { ", evaluated at " (moment(at, status.now)) }
             } @else {
-                strong.bad { "Source out of sight" } " for " (source.failed_in_a_row) " polls"
+                strong.bad { "Source out of sight" } " for " (source.failed_in_a_row) @if source.failed_in_a_row == 1 { " poll" } @else { " polls" }
                 @if let Some(at) = source.last_answer { ", last answer at " (moment(at, status.now)) }
             }
             @if let Some(reading) = &status.backfill { ", reading history up to " time { (reading.to) } }
@@ -88,7 +88,7 @@ fn incidents(view: &View, spec: &Spec, now: Timestamp) -> Markup {
             @for incident in incidents {
                 article class=(incident.stage.as_str()) {
                     h3 { (incident.key) " " small { (incident.stage.as_str()) " " (incident.urgency.as_str()) } }
-                    p { "since " (moment(incident.opened_at, now)) }
+                    p { "since " (moment(incident.opened_at, now)) @if let Some(why) = &incident.detail { ": " (why) } }
                     ul { @for alert in alerts(view, spec, &incident.key) { li { (alert_line(alert, now)) } } }
                 }
             }

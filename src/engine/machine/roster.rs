@@ -107,7 +107,7 @@ impl Engine {
             opened_at: facts.as_ref().map_or(incident.record.opened_at, |alert| alert.breached_at),
             resolved_at: None,
             alerts: facts.into_iter().collect(),
-            detail: incident.detail.clone(),
+            detail: incident.record.detail.clone(),
             digest: None,
             summary: String::new(),
         };

@@ -250,7 +250,7 @@ impl Engine {
             destinations: self.destinations(&label),
         });
         if why.is_some() {
-            incident.detail = why;
+            incident.record.detail = why;
             if let Some(remembered) = &mut self.remembered {
                 remembered.touch_incident(SOURCE_INCIDENT);
             }
