@@ -51,7 +51,20 @@ pub fn run(args: &Run) -> anyhow::Result<ExitCode> {
             super::sound::show(&diagnostics);
             Ok(super::COULD_NOT_RUN.into())
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            log_start(&error);
+            Ok(super::COULD_NOT_RUN.into())
+        }
+    }
+}
+
+/// Who reads the daemon's log finds in it why there is no daemon.
+fn log_start(error: &StartError) {
+    match error {
+        StartError::Config(diagnostics) => {
+            diagnostics.to_string().lines().for_each(|why| tracing::error!(why, "the configuration is broken"));
+        }
+        error => tracing::error!(why = %error, "cannot start"),
     }
 }
 

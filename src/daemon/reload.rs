@@ -103,6 +103,7 @@ impl Live {
     }
 
     fn adopt(&mut self, world: World) {
+        self.engine.gone(&world.config.spec).iter().for_each(report::gone);
         let complete = self.engine.reload(world.config.spec.clone());
         // Where there is history, the next poll reads it again for all SLOs.
         if !complete && matches!(world.source, Source::Prometheus(_)) {

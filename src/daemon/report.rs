@@ -2,9 +2,10 @@
 
 use crate::config::Diagnostics;
 use crate::engine::histogram::Labels;
+use crate::engine::notification::Notification;
 use crate::engine::slo::Sight;
 use crate::engine::view::View;
-use crate::engine::{Effect, Engine, Outcome, Report, Spec};
+use crate::engine::{Effect, Engine, Gone, Outcome, Report, Spec};
 
 /// What is worth knowing of an effect; a send is told when it ends.
 pub fn effect(spec: &Spec, effect: &Effect) {
@@ -71,15 +72,29 @@ fn pairs(labels: &Labels) -> String {
     pairs.join(",")
 }
 
-/// How a send ended.
-pub fn sent(id: &str, outcome: &Outcome) {
+/// How a send ended. What a fallback is told says in its `note` why.
+pub fn sent(spec: &Spec, told: &Notification, outcome: &Outcome) {
+    let to = spec.receivers.get(told.receiver);
+    let receiver = to.map_or("", |to| to.name.as_str());
+    let (id, incident, reason) = (&told.id, &told.incident, told.reason.as_str());
+    let note = told.detail.as_ref().filter(|_| told.journey.is_some());
     match outcome {
-        Outcome::Delivered => tracing::info!(id, "notification delivered"),
+        Outcome::Delivered => tracing::info!(receiver, incident, reason, note, id, "notification delivered"),
         Outcome::Retry { why, .. } | Outcome::Unanswered { why } => {
-            tracing::warn!(id, why, "notification will be tried again")
+            tracing::warn!(receiver, incident, reason, why, note, id, "notification will be tried again")
         }
-        Outcome::Rejected { why } => tracing::error!(id, why, "notification refused"),
+        Outcome::Rejected { why } => {
+            let fallback = to.and_then(|to| to.fallback).map(|index| spec.receivers[index].name.as_str());
+            tracing::error!(receiver, incident, reason, why, fallback, note, id, "notification refused");
+        }
     }
+}
+
+/// A receiver that a reload took away.
+pub fn gone(gone: &Gone) {
+    let (receiver, dropped) = (&gone.receiver, gone.dropped);
+    let stay_open = (!gone.incidents.is_empty()).then(|| gone.incidents.join(", "));
+    tracing::warn!(receiver, dropped, stay_open, "a receiver is gone; what waited for it is dropped");
 }
 
 pub fn warnings(warnings: &Diagnostics) {

@@ -76,7 +76,7 @@ impl Live {
     pub(super) fn sent(&mut self, delivery: &Delivery, outcome: &Outcome) {
         let told = &delivery.notification;
         self.sends.ended();
-        report::sent(&told.id, outcome);
+        report::sent(&self.world.config.spec, told, outcome);
         self.journal.settle(&told.id, outcome);
         let receiver = self.world.config.spec.receivers.get(told.receiver);
         let (word, why) = match outcome {

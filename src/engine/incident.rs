@@ -136,6 +136,11 @@ impl Incident {
         notifications
     }
 
+    /// Whether a receiver was told of it, and not yet that it is over.
+    pub fn is_open_at(&self, receiver: usize) -> bool {
+        self.listeners.get(&receiver).is_some_and(Listener::is_open)
+    }
+
     pub fn is_over(&self) -> bool {
         self.record.resolved_at.is_some()
     }

@@ -21,6 +21,7 @@ mod roster;
 mod tell;
 mod windows;
 
+pub use self::reload::Gone;
 pub use self::remember::Restored;
 pub use self::windows::SloWindows;
 

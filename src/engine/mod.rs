@@ -59,7 +59,7 @@ pub mod machine;
 
 pub mod view;
 
-pub use machine::{Effect, Engine, Input, Report};
+pub use machine::{Effect, Engine, Gone, Input, Report};
 pub use spec::{Outcome, ReceiverSpec, Spec};
 
 /// A 128-bit FNV-1a hash of the parts, each ended by a zero byte. Stable over versions of Rust and of slowburn: it

@@ -22,7 +22,7 @@ mod receiver;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -334,6 +334,11 @@ impl Outbox {
     /// Notifications waiting or under way for a receiver, those left to summaries among them.
     pub fn pending(&self, receiver: usize) -> usize {
         self.receivers[receiver].pending()
+    }
+
+    /// Incidents of which something waits for a receiver, and those that it refused or knows of by summaries.
+    pub fn incidents(&self, receiver: usize) -> BTreeSet<String> {
+        self.receivers[receiver].incidents()
     }
 
     /// Incidents that stand and that a receiver hears of in summaries.

@@ -19,6 +19,7 @@ mod heartbeat;
 mod history;
 mod interrupt;
 mod kinds;
+mod logs;
 mod mail;
 mod memory;
 mod native;

@@ -347,7 +347,7 @@ async fn two_daemons_never_share_a_file_nor_does_a_reload_change_it() {
         .output()
         .unwrap();
     let said = String::from_utf8(second.stderr).unwrap();
-    assert!(second.status.code() == Some(2) && said.contains("in use by another slowburn"), "{said}");
+    assert_eq!((second.status.code(), said.matches("in use by another slowburn").count()), (Some(2), 1), "{said}");
 
     let text = std::fs::read_to_string(world.daemon.path("slowburn.yml")).unwrap();
     std::fs::write(world.daemon.path("slowburn.yml"), text.replace("state.db", "other.db")).unwrap();

@@ -17,7 +17,34 @@ use crate::engine::sli::SloSpec;
 use crate::engine::slo::{Slo, quantile_window};
 use crate::engine::spec::Spec;
 
+/// A receiver that another configuration has not, and what is not told to it any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    pub receiver: String,
+    /// Notifications that wait for it.
+    pub dropped: usize,
+    /// Incidents that it heard of, or was to hear of, and whose end it will not hear of; sorted.
+    pub incidents: Vec<String>,
+}
+
 impl Engine {
+    /// The receivers that `spec` has not and that know of something, or were to: [`Engine::reload`] drops what waits.
+    pub fn gone(&self, spec: &Spec) -> Vec<Gone> {
+        let receivers = self.spec.receivers.iter().enumerate();
+        let gone = receivers.filter(|(_, old)| spec.receivers.iter().all(|new| new.name != old.name));
+        let gone = gone.map(|(index, old)| {
+            let open = self.incidents.iter().filter(|(_, incident)| incident.is_open_at(index));
+            let mut incidents = self.outbox.incidents(index);
+            incidents.extend(open.map(|(key, _)| key.clone()));
+            Gone {
+                receiver: old.name.clone(),
+                dropped: self.outbox.pending(index),
+                incidents: incidents.into_iter().collect(),
+            }
+        });
+        gone.filter(|gone| gone.dropped > 0 || !gone.incidents.is_empty()).collect()
+    }
+
     /// Goes on with `spec`; incidents are brought in line with it at the next evaluation. Returns whether all windows
     /// are there: [`Engine::forget_windows`] makes room for a backfill where they are not.
     pub fn reload(&mut self, spec: Arc<Spec>) -> bool {
