@@ -36,7 +36,7 @@ pub struct NotifyTest {
 }
 
 pub fn run(args: &NotifyTest) -> anyhow::Result<ExitCode> {
-    let config = super::sound::configuration(&args.config, "nothing was sent")?;
+    let config = super::sound::loaded(config::load_with_process_env(&args.config), "nothing was sent")?;
     let receivers = chosen(args, &config)?;
     let notifier = Notifier::new(&config)?;
     let urgency = if args.page { Urgency::Page } else { Urgency::Ticket };

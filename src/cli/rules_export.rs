@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::output::Target;
+use crate::config;
 use crate::config::exported::{alert_name, labels};
 use crate::config::promql::Query;
 use crate::config::selector::Selector;
@@ -48,7 +49,7 @@ pub struct Export {
 }
 
 pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
-    let config = super::sound::configuration_without_secrets(&args.config, "nothing was exported")?;
+    let config = super::sound::loaded(config::load_without_secrets(&args.config), "nothing was exported")?;
     let text = export(&config.spec, &config.selectors);
     match &args.out {
         Some(path) => {

@@ -5,19 +5,15 @@ use std::path::Path;
 
 use crate::config::{self, Config, Diagnostics, Loaded};
 
-/// The configuration of a main file, its warnings shown. `undone` says what a broken one keeps from being done:
-/// `nothing was replayed`.
+/// The configuration of a main file for a command that asks its source and tells nobody; its warnings are shown.
+/// `undone` says what a broken one keeps from being done: `nothing was replayed`.
 pub fn configuration(file: &Path, undone: &str) -> anyhow::Result<Config> {
-    shown(config::load_with_process_env(file), undone)
+    loaded(config::load_for_source(file), undone)
 }
 
-/// [`configuration`] for what tells nobody and asks nobody: files of secrets may be missing.
-pub fn configuration_without_secrets(file: &Path, undone: &str) -> anyhow::Result<Config> {
-    shown(config::load_without_secrets(file), undone)
-}
-
-fn shown(loaded: Result<Loaded, Diagnostics>, undone: &str) -> anyhow::Result<Config> {
-    let Loaded { config, warnings } = sound(loaded, "the configuration", undone)?;
+/// The same of a configuration that was read in another way.
+pub fn loaded(read: Result<Loaded, Diagnostics>, undone: &str) -> anyhow::Result<Config> {
+    let Loaded { config, warnings } = sound(read, "the configuration", undone)?;
     show(&warnings);
     Ok(config)
 }

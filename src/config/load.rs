@@ -45,6 +45,11 @@ pub fn load_without_secrets(path: &Path) -> Result<Loaded, Diagnostics> {
     load_from(&Disk, path, &|name| std::env::var(name).ok(), Secrets::Spare)
 }
 
+/// [`load_with_process_env`] for those who ask the source and tell nobody: only its secrets must be readable.
+pub fn load_for_source(path: &Path) -> Result<Loaded, Diagnostics> {
+    load_from(&Disk, path, &|name| std::env::var(name).ok(), Secrets::OfSource)
+}
+
 /// [`load`] from texts by path instead of the disk; `main` is the path of the main file. Secret files are looked up
 /// among the texts, too.
 pub fn load_texts(main: &str, texts: &BTreeMap<String, String>, env: Env<'_>) -> Result<Loaded, Diagnostics> {
@@ -53,7 +58,7 @@ pub fn load_texts(main: &str, texts: &BTreeMap<String, String>, env: Env<'_>) ->
 
 /// What `other` makes of the configuration at `path`: itself, if it is a main file, that is if it names a source; or else
 /// the configuration with the rules, packs and journeys of `other` in place of those of the same names, and beside the
-/// others.
+/// others. Nobody is told anything of it, so only the source's secrets must be readable.
 pub fn load_other(path: &Path, other: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
     load_other_from(&Disk, path, other, env)
 }
@@ -81,9 +86,9 @@ fn load_other_from(files: &dyn Files, path: &Path, other: &Path, env: Env<'_>) -
         _ => false,
     };
     if tree.is_some_and(is_main) {
-        return load_from(files, other, env, Secrets::Needed);
+        return load_from(files, other, env, Secrets::OfSource);
     }
-    load_replacing(files, path, Some((other, text)), env, Secrets::Needed)
+    load_replacing(files, path, Some((other, text)), env, Secrets::OfSource)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostics {

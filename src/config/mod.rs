@@ -53,8 +53,8 @@ pub use self::diagnostic::Diagnostics;
 pub use self::email::{Email, Encryption, Login, Mailbox};
 pub use self::env::Env;
 pub use self::load::{
-    Loaded, load, load_other, load_other_texts, load_other_with_process_env, load_texts, load_with_process_env,
-    load_without_secrets,
+    Loaded, load, load_for_source, load_other, load_other_texts, load_other_with_process_env, load_texts,
+    load_with_process_env, load_without_secrets,
 };
 pub use self::server::{Access, Server, ServerTls};
 pub use self::yaml::texts_at;

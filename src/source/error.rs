@@ -88,6 +88,7 @@ impl SourceError {
             | SourceError::ContentType(said)
             | SourceError::Exposition(said)
             | SourceError::Native(said)
+            | SourceError::Unreadable { why: said, .. }
             | SourceError::AllTargets(said) => redact(said),
             SourceError::Timeout(_)
             | SourceError::TooLarge { .. }

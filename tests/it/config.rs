@@ -110,6 +110,33 @@ fn a_command_shows_what_is_broken_and_says_what_is_not_done() {
     }
 }
 
+#[test]
+fn who_sends_nothing_needs_no_secret_of_a_receiver() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slowburn.yml");
+    let text = example().replace("webhook: {url: 'http://127.0.0.1:8080/slo'}", "slack: {webhook_url_file: slack.url}");
+    let text = text.replace("url: http://localhost:9090", "url: http://127.0.0.1:1\n    bearer_token_file: token");
+    let (of_receiver, of_source) = ("slack.url': No such file", "token': No such file");
+    let run = |command: &str| {
+        let mut slowburn = Command::new(env!("CARGO_BIN_EXE_slowburn"));
+        let output = slowburn.args(command.split(' ')).arg("--config").arg(&path).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (token, needs_source) in [(false, true), (true, false)] {
+        fs::write(&path, &text).unwrap();
+        if token {
+            fs::write(folder.path().join("token"), "hunter2hunter2").unwrap();
+        }
+        assert_eq!(run("route --labels journey=checkout,stage=critical"), "");
+        for command in ["replay --from 1h", "record --from 1h --out /dev/null"] {
+            let said = run(command);
+            assert_eq!((said.contains(of_receiver), said.contains(of_source)), (false, needs_source), "{said}");
+        }
+        let said = run("notify-test --all --dry-run");
+        assert_eq!((said.contains(of_receiver), said.contains(of_source)), (true, needs_source), "{said}");
+    }
+}
+
 fn load_text(text: &str) -> Result<Loaded, Diagnostics> {
     config::load_texts("main.yml", &BTreeMap::from([("main.yml".to_owned(), text.to_owned())]), &env)
 }

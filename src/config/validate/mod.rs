@@ -52,6 +52,8 @@ pub(super) struct Context<'a> {
 pub(super) enum Secrets {
     /// An error.
     Needed,
+    /// An error if it is a secret of the source, and nothing otherwise.
+    OfSource,
     /// Nothing: the secret is made up.
     Spare,
 }
@@ -62,6 +64,9 @@ pub(super) fn validate(main: &raw::Main, rule_files: &[raw::RuleFile], context: 
     let parts: Vec<&raw::RuleFile> = std::iter::once(&main.shared).chain(rule_files).collect();
 
     let source = main.source.value().and_then(|raw| source::source(raw, &mut context));
+    if context.secrets == Secrets::OfSource {
+        context.secrets = Secrets::Spare;
+    }
     let state = state::state(main.state.value(), &mut context);
     let server = server::server(main.server.value(), &mut context);
     let heartbeat = main.heartbeat.value().and_then(|raw| heartbeat::heartbeat(raw, &mut context));

@@ -416,6 +416,7 @@ journeys:
             worst_urgency: Urgency::Page,
             alerts: 1,
             held: None,
+            detail: None,
         };
         view.incidents = vec![IncidentRecord { stage: Stage::Warning, ..incident("edge") }, incident("database")];
         let shown = incidents(&view, engine.spec(), at + Duration::from_minutes(5)).into_string();
