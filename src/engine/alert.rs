@@ -21,7 +21,8 @@ pub struct AlertRecord {
     pub breached_at: Timestamp,
     pub fired_at: Timestamp,
     pub ended_at: Option<Timestamp>,
-    /// The greatest usage since the breach, in limits.
+    /// The greatest usage while it stood at this stage, in limits; for the first stage, since the breach. A view gives
+    /// the alert's, see [`RuleState::peak_usage`].
     #[serde(with = "super::exact")]
     pub peak_usage: f64,
     /// Evaluations made while the alert stood at this stage.
@@ -160,6 +161,11 @@ impl RuleState {
         pending.map_or(0, |watched| watched.machine.pending())
     }
 
+    /// The greatest usage since the rule was last quiet, whatever stages it came to.
+    pub fn peak_usage(&self) -> f64 {
+        self.watched.as_ref().map_or(0.0, |watched| watched.peak_usage)
+    }
+
     /// The record of the alert while it stands.
     pub fn standing(&self) -> Option<&AlertRecord> {
         self.record.as_deref().filter(|record| record.ended_at.is_none())
@@ -167,5 +173,53 @@ impl RuleState {
 
     fn standing_mut(&mut self) -> Option<&mut AlertRecord> {
         self.record.as_deref_mut().filter(|record| record.ended_at.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::rule::{Limit, Schedule};
+    use crate::engine::time::Duration;
+
+    #[test]
+    fn a_record_has_the_peak_of_its_stage_and_the_rule_that_of_the_breach() {
+        let (long, short) = (Duration::from_minutes(2), Duration::from_minutes(1));
+        let rule = Rule {
+            name: "spike".into(),
+            urgency: Urgency::Page,
+            limit: Limit::BurnRate { factor: 10.0, long, short },
+            schedule: Schedule::Every(Duration::from_secs(30)),
+            warning_ppm: 800_000,
+            critical_ppm: 1_000_000,
+            consecutive: 1,
+            hysteresis_ppm: 0,
+            clear_after: Duration::ZERO,
+            min_events: 0.0,
+            min_bad: 0.0,
+            confidence_z: None,
+            min_coverage_ppm: 500_000,
+        };
+        let mut state = RuleState::default();
+        let identity = || ("checkout".to_owned(), None, Labels::new());
+        let rows: Vec<_> = [0.85, 3.1, 0.9, 0.95, 0.1]
+            .into_iter()
+            .enumerate()
+            .map(|(slot, usage)| {
+                let now = Timestamp::from_unix_s(30 * slot as i64);
+                let evidence = Evidence { usage, proven_usage: usage, may_clear: true };
+                state.evaluate(now, &rule, evidence, identity);
+                (state.standing().map(|record| (record.stage, record.peak_usage)), state.peak_usage())
+            })
+            .collect();
+        let (warning, critical) = (Stage::Warning, Stage::Critical);
+        let expected = [
+            (Some((warning, 0.85)), 0.85),
+            (Some((critical, 3.1)), 3.1),
+            (Some((warning, 0.9)), 3.1),
+            (Some((warning, 0.95)), 3.1),
+            (None, 0.0),
+        ];
+        assert_eq!(rows, expected);
     }
 }

@@ -24,7 +24,7 @@ pub struct View {
     pub interval: Duration,
     pub source: SourceView,
     pub slos: Vec<SloView>,
-    /// Alerts that stand.
+    /// Alerts that stand, each with the greatest usage of all its stages.
     pub alerts: Vec<AlertRecord>,
     /// Incidents that are open.
     pub incidents: Vec<IncidentRecord>,
@@ -139,7 +139,10 @@ impl Engine {
         // As the configuration has them; instances were added as they appeared.
         let mut order: Vec<usize> = (0..self.slos.len()).collect();
         order.sort_by_key(|index| (self.slos[*index].template, &self.slos[*index].labels));
-        let standing = self.standing.iter().filter_map(|key| self.rules[key.slo][key.rule].standing());
+        let standing = self.standing.iter().filter_map(|key| {
+            let rule = &self.rules[key.slo][key.rule];
+            Some(AlertRecord { peak_usage: rule.peak_usage(), ..rule.standing()?.clone() })
+        });
         let receivers = self.spec.receivers.iter().enumerate().map(|(index, receiver)| ReceiverView {
             name: receiver.name.clone(),
             pending: self.outbox.pending(index),
@@ -158,7 +161,7 @@ impl Engine {
                 failed_in_a_row: self.failed_in_a_row,
             },
             slos: order.into_iter().map(|index| self.slo_view(index)).collect(),
-            alerts: standing.cloned().collect(),
+            alerts: standing.collect(),
             incidents: {
                 let open = self.incidents.values().filter(|incident| !incident.is_over());
                 open.map(|incident| incident.record.clone()).collect()
@@ -192,6 +195,11 @@ impl Engine {
             alerts: self.count_standing(&window.matchers),
         });
         views.collect()
+    }
+
+    /// The alerts that stand, each at the stage it is at and with the greatest usage of that stage alone.
+    pub fn standing(&self) -> impl Iterator<Item = &AlertRecord> {
+        self.standing.iter().filter_map(|key| self.rules[key.slo][key.rule].standing())
     }
 
     /// Whether any SLO ever had a series.

@@ -345,7 +345,7 @@ impl Recorder {
     pub fn finish(self) -> Document {
         let Self { engine, mut log, .. } = self;
         let view = engine.view();
-        log.alerts.extend(view.alerts);
+        log.alerts.extend(engine.standing().cloned());
         log.incidents.extend(view.incidents);
         let before = log.before.unwrap_or_default();
         let totals = engine.slos().iter().enumerate().map(|(index, slo)| {
