@@ -1,4 +1,4 @@
-//! Slowburn's own metrics, in the OpenMetrics text format.
+//! Slowburn's own metrics.
 //!
 //! All but durations are read off a [`View`] when somebody asks, so that a series ends with the SLO it is about. What was
 //! not seen has no value, so it has no series either: `slowburn_slo_sight` says why.
@@ -20,8 +20,7 @@ use crate::engine::slo::Sight;
 use crate::engine::time::Timestamp;
 use crate::engine::view::{SloView, View};
 
-/// What an answer with these metrics must say it is.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use super::exposition::Exposition;
 
 /// In seconds: a tick takes about 5 microseconds an SLO.
 const EVALUATION_BOUNDS_S: [f64; 9] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
@@ -90,8 +89,8 @@ impl Durations {
     }
 }
 
-/// All metrics, as [`CONTENT_TYPE`].
-pub fn render(view: &View, durations: &Durations, facts: Facts) -> String {
+/// All metrics, in this format.
+pub fn render(view: &View, durations: &Durations, facts: Facts, format: Exposition) -> String {
     let mut registry = Registry::with_prefix("slowburn");
     let build = Info::new(vec![("version", facts.version)]);
     registry.register("build", "Which slowburn this is", build);
@@ -125,7 +124,7 @@ pub fn render(view: &View, durations: &Durations, facts: Facts) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = encode(&mut text, &registry);
-    text
+    format.write(&text)
 }
 
 fn slos(registry: &mut Registry, slos: &[SloView]) {
@@ -300,6 +299,7 @@ mod tests {
                 }),
                 state_degraded: Some(true),
             },
+            Exposition::OpenMetrics,
         );
         for line in [
             r#"slowburn_build_info{version="1.2.3"} 1"#,

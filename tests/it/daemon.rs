@@ -352,6 +352,8 @@ async fn what_is_not_seen_has_no_number() {
         assert!(line.contains("1s\u{a0}-") != is_seen && line.contains("not seen") != some_seen, "{text}");
     }
     assert!(page.contains("1s <b>–</b>"), "{page}");
+    let rules: Value = serde_json::from_str(&daemon.get("/api/v1/rules?type=record").await.1).unwrap();
+    assert_eq!(rules["data"]["groups"], serde_json::json!([]));
     let warned = daemon.logged("an SLO is not measured any more").unwrap();
     assert_eq!((&warned["level"], &warned["slo"]), (&"warn".into(), &"checkout/disk".into()), "{warned}");
 }

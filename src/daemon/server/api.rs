@@ -1,15 +1,17 @@
 //! The routes and their answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde_json::json;
 
+use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics::{self, Durations, Facts};
 
 use super::entrance::{self, Guards};
@@ -85,11 +87,20 @@ async fn alerts(State(server): State<Server>) -> Result<Response, NoAnswer> {
     Ok(success(prometheus::alerts(&*server.asker.status().await?)))
 }
 
-async fn rules(State(server): State<Server>) -> Result<Response, NoAnswer> {
+/// `type=record` asks for recording rules alone, of which there are none.
+async fn rules(
+    State(server): State<Server>,
+    Query(wanted): Query<BTreeMap<String, String>>,
+) -> Result<Response, NoAnswer> {
+    if wanted.get("type").is_some_and(|kind| kind == "record") {
+        return Ok(success(json!({"groups": []})));
+    }
     Ok(success(prometheus::rules(&*server.asker.status().await?)))
 }
 
-async fn own_metrics(State(server): State<Server>) -> Result<Response, NoAnswer> {
+async fn own_metrics(State(server): State<Server>, headers: HeaderMap) -> Result<Response, NoAnswer> {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = Exposition::accepted_by(accept);
     let status = server.asker.status().await?;
     let facts = Facts {
         last_reload_successful: status.last_reload.error.is_none(),
@@ -97,8 +108,8 @@ async fn own_metrics(State(server): State<Server>) -> Result<Response, NoAnswer>
         heartbeat: status.heartbeat.as_ref().map(|heartbeat| heartbeat.counts),
         state_degraded: status.state.as_ref().map(|state| state.degraded.is_some()),
     };
-    let text = metrics::render(&status.view, &server.durations, facts);
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+    let text = metrics::render(&status.view, &server.durations, facts, format);
+    Ok(([(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 
 async fn not_found(uri: Uri) -> Response {
