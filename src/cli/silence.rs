@@ -6,6 +6,7 @@
 mod show;
 
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -96,7 +97,9 @@ pub fn run(args: &Silence) -> anyhow::Result<ExitCode> {
 
 fn add(args: &Add) -> anyhow::Result<ExitCode> {
     let user = || std::env::var("USER").ok().filter(|user| !user.trim().is_empty());
-    let Some(author) = args.author.clone().or_else(user) else {
+    // A service or a container has no $USER.
+    let uid = || std::fs::metadata("/proc/self").ok().map(|own| format!("uid {}", own.uid()));
+    let Some(author) = args.author.clone().or_else(user).or_else(uid) else {
         bail!("who silences? Give --author NAME");
     };
     let silence = json!({

@@ -185,7 +185,10 @@ impl Loader<'_> {
             if found.is_empty() {
                 let message = format!("no file matches '{shown}'");
                 let diagnostic = Diagnostic::error(pattern.span, message);
-                self.findings.add(diagnostic.help("paths and patterns are relative to the main file"));
+                let is_shipped = pattern.value.ends_with("standard.yml");
+                let shipped = if is_shipped { "; rules/standard.yml comes with slowburn: copy it there" } else { "" };
+                self.findings
+                    .add(diagnostic.help(format!("paths and patterns are relative to the main file{shipped}")));
             }
             for path in found {
                 if path != main_path && !out.iter().any(|known| known.value == path) {

@@ -337,6 +337,10 @@ impl Spans<'_> {
 
 /// The parser's own words, with a hint at what is usually meant.
 fn syntax_error(info: &str, at: Span, text: &str) -> Diagnostic {
+    let line_start = text[..at.start as usize].rfind('\n').map_or(0, |newline| newline + 1);
+    // Of a tab the parser says what it read when it came to it, which may begin a line before.
+    let tab = text[line_start..].find('\t').filter(|_| info.contains("tab")).map(|offset| (line_start + offset) as u32);
+    let at = tab.map_or(at, |tab| Span { start: tab, end: tab + 1, ..at });
     let (before, after) = text.split_at(at.start as usize);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line_end = at.start as usize + after.find('\n').unwrap_or(after.len());

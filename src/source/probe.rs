@@ -31,7 +31,7 @@ pub struct SloProbe {
     /// How far apart its samples are: the median of its series over the last ten minutes.
     pub scrape_interval: Option<Duration>,
     /// A time at which there were samples, and before which there probably were none; or the start of the time that
-    /// was asked about. Late by a two-hundredth of that time at most.
+    /// was asked about. Late by a two-hundredth of that time at most, and by a minute or so where it is younger than that.
     pub earliest: Option<Timestamp>,
     /// There is no classic histogram, but a native one of the same name, which is not read here.
     pub native: bool,

@@ -88,7 +88,7 @@ impl Prometheus {
         Ok(apart_s.into_iter().filter_map(|(slo, apart_s)| Some((slo, interval(apart_s)?))).collect())
     }
 
-    /// When the first sample of each SLO is seen.
+    /// When the first sample of each SLO is seen. What is younger than a step is looked for once more, closely.
     async fn earliest(
         &self,
         index: usize,
@@ -96,7 +96,24 @@ impl Prometheus {
         reach: Duration,
         deadline: Deadline,
     ) -> Result<BTreeMap<usize, Timestamp>, SourceError> {
-        let step = Duration::from_ms(reach.ms() / STEPS).max(SHORTEST_STEP);
+        let mut earliest = self.earliest_within(index, now, reach, deadline).await?;
+        let is_young = |at: Timestamp| now.since(at) < step_of(reach);
+        if step_of(reach) > SHORTEST_STEP && earliest.values().any(|at| is_young(*at)) {
+            let mut closely = self.earliest_within(index, now, step_of(reach), deadline).await?;
+            closely.retain(|slo, _| earliest.get(slo).is_none_or(|at| is_young(*at)));
+            earliest.append(&mut closely);
+        }
+        Ok(earliest)
+    }
+
+    async fn earliest_within(
+        &self,
+        index: usize,
+        now: Timestamp,
+        reach: Duration,
+        deadline: Deadline,
+    ) -> Result<BTreeMap<usize, Timestamp>, SourceError> {
+        let step = step_of(reach);
         let form = vec![
             ("query", self.plan.requests[index].query(TOTALS)),
             ("start", seconds(now - reach)),
@@ -133,6 +150,10 @@ impl Prometheus {
         let plan = Arc::clone(&self.plan);
         self.ask("query", form, deadline, move |body| read_native(body, &plan.requests[index])).await
     }
+}
+
+fn step_of(reach: Duration) -> Duration {
+    Duration::from_ms(reach.ms() / STEPS).max(SHORTEST_STEP)
 }
 
 /// Every value of each SLO.
