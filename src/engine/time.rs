@@ -202,7 +202,8 @@ impl fmt::Display for Duration {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // In one piece: JSON looks for what to escape in each.
+        serializer.serialize_str(&self.to_string())
     }
 }
 

@@ -72,8 +72,9 @@ async fn the_example_runs_beside_a_prometheus() {
         totals.len() >= LAYERS
     };
     until("scrape", scraped).await;
-    // The probe asks for what was there when the last poll would have been made.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // The probe asks for what was there when the last poll would have been made, two seconds ago, and the replay for a slot
+    // before that: there is one each five seconds.
+    tokio::time::sleep(Duration::from_secs(8)).await;
 
     let dir = tempfile::tempdir().unwrap();
     let url = prometheus.url();

@@ -133,12 +133,14 @@ impl Plan {
             return (0..slots.many).for_each(loud);
         }
         let together = (self.windows.short.slots().min(window.slots()) / 2) as usize;
-        if together < LEAST_TOGETHER {
-            return self.each_loud_within(slo, slots, 0..slots.many, &mut loud);
-        }
-        let together = together.min(MOST_TOGETHER);
+        let bounds_tell = together >= LEAST_TOGETHER;
+        let together = if bounds_tell { together.min(MOST_TOGETHER) } else { MOST_TOGETHER };
         for from in (0..slots.many).step_by(together) {
-            self.look_together(slo, slots, from..slots.many.min(from + together), &mut loud);
+            let range = from..slots.many.min(from + together);
+            match bounds_tell {
+                true => self.look_together(slo, slots, range, &mut loud),
+                false => self.each_loud_within(slo, slots, range, &mut loud),
+            }
         }
     }
 
@@ -161,6 +163,14 @@ impl Plan {
         let (quiet, short, start) = (&self.quiet, self.windows.short, range.start);
         let (first, last) = (slots.number(start), slots.number(range.end - 1));
         let [window, other] = quiet.windows;
+        if window == short {
+            // Nearly always the short window alone shows it, at all of them: without a branch, several at once.
+            let mut is_quiet = true;
+            slo.each_since(short, first, last, |_, since| is_quiet &= quiet.is_seen(since) & quiet.is_under(since));
+            if is_quiet {
+                return;
+            }
+        }
         let is_under = |window: Age, at: usize| {
             let mut under = false;
             slo.each_since(window, first + at as i64, first + at as i64, |_, since| under = quiet.is_under(since));
