@@ -146,11 +146,9 @@ impl<'a> Row<'a> {
         !self.counts[number * self.buckets].is_nan()
     }
 
-    /// Whether a slot of `range` is without it.
-    fn is_ever_absent(&self, range: Range<usize>) -> bool {
-        // Without a way out in the middle, it takes several at once.
-        let counts = &self.counts[range.start * self.buckets..range.end * self.buckets];
-        counts.iter().fold(0, |absent, count| absent | u64::from(count.is_nan())) != 0
+    /// Whether so many slots of `range` one after the other may be without it: else one at least would be looked at here.
+    fn may_be_absent(&self, range: Range<usize>, many: usize) -> bool {
+        range.step_by(many.max(1)).any(|at| !self.is_present(at))
     }
 
     /// The first slot of `range` that has it again after more than `most` slots without, or the end.
@@ -267,7 +265,7 @@ impl Engine {
             let is_late = seen.is_some_and(|seen| slot - seen.slot > self.lookback_slots);
             if !series.current || !slo.has_counted() || is_late || slo.is_excluded(slot, seen) {
                 end = present;
-            } else if row.is_ever_absent(present..end) {
+            } else if row.may_be_absent(present..end, self.lookback_slots as usize) {
                 end = row.first_return(present..end, self.lookback_slots as usize);
             }
         }
