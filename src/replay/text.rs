@@ -11,7 +11,7 @@ use crate::engine::rule::{Stage, Urgency};
 use crate::engine::time::{Duration, Timestamp};
 
 use super::document::{Document, MaintenanceSummary, NotificationSummary, SloSummary};
-use super::score::text::noise;
+use super::score::text::{noise, some};
 
 const WIDTH: usize = 80;
 /// Of so many slots one may be missing without a word.
@@ -131,13 +131,15 @@ impl Document {
         let pages = self.opened(Urgency::Page);
         let tickets = self.opened(Urgency::Ticket);
         let weeks = (self.to.since(self.from).secs() / 604_800.0).max(1e-9);
-        let per_week =
-            if weeks >= 1.0 { format!(" ({:.1} pages a week)", pages as f64 / weeks) } else { String::new() };
+        let per_week = if weeks >= 1.0 { format!(" ({:.1} a week)", pages as f64 / weeks) } else { String::new() };
         let incidents = self.incidents.len();
-        let told = format!("{incidents}; told as new: {pages} pages, {tickets} warnings and tickets{per_week}");
+        let (pages, tickets) = (some(pages as u64, "page"), some(tickets as u64, "ticket"));
+        let told = format!("{incidents}; told as new: {pages}{per_week} and {tickets}, warnings among them");
         wrapped(f, "  Incidents: ", &told)?;
         for (rule, (alerts, longest)) in self.by_rule() {
-            writeln!(f, "    {alerts:>10} alerts of {rule}, the longest {}", longest.coarse())?;
+            let alerts = some(alerts as u64, "alert");
+            let (number, noun) = alerts.split_once(' ').unwrap_or_default();
+            writeln!(f, "    {number:>10} {noun} of {rule}, the longest {}", longest.coarse())?;
         }
         let [evaluations, notifications] = held_back(&self.held_back);
         reasons(f, "evaluations", &evaluations)?;
