@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::time::{Duration, Timestamp};
 use crate::replay::driver::warm_from;
-use crate::replay::{Progress, SLICE_DEADLINE};
+use crate::replay::{Progress, ReplayError, SLICE_DEADLINE};
 use crate::source::prometheus::Detail;
 use crate::source::reader::{Reader, Stop};
 use crate::source::recording::Writer;
@@ -112,10 +112,7 @@ impl<'a> Recorder<'a> {
         let slots = |to: Timestamp| (to.slot_number(interval) - first.slot_number(interval)) as u64;
         let mut slices = reader.until(stop).read(first, to, interval, Detail::Buckets, SLICE_DEADLINE);
         while let Some(slice) = slices.next().await {
-            let slice = slice.with_context(|| match self.next > to {
-                true => "the history is not whole".to_owned(),
-                false => format!("reading history stopped at {}", self.next),
-            })?;
+            let slice = slice.map_err(|error| ReplayError::ended(self.next, to, error))?;
             self.writer.push(&slice).with_context(|| format!("cannot write '{}'", self.path.display()))?;
             self.seen.extend(slice.series.iter().map(|series| series.slo));
             self.next = slice.to() + interval;

@@ -105,21 +105,19 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         super::tell("interrupted before anything was replayed");
         return Ok(interrupt::INTERRUPTED.into());
     }
-    // Nothing of the range was read, only some of what fills the windows before it.
-    if found.document().evaluations == 0
+    let has_seen = found.has_seen();
+    // Nothing of the range was read, only some of what fills the windows before it; or nothing was in it.
+    if (!has_seen || found.document().evaluations == 0)
         && let Some(broken) = found.broken()
     {
         return Err(broken.into());
     }
-    if !found.has_seen() {
-        return match found.broken() {
-            Some(broken) => Err(broken.into()),
-            None if stopped => {
-                super::tell("interrupted before anything was seen");
-                Ok(interrupt::INTERRUPTED.into())
-            }
-            None => Err(stretch::nothing_seen(from, to)),
-        };
+    if !has_seen && stopped {
+        super::tell("interrupted before anything was seen");
+        return Ok(interrupt::INTERRUPTED.into());
+    }
+    if !has_seen {
+        return Err(stretch::nothing_seen(from, to));
     }
     found.unseen().iter().for_each(|places| stretch::warn_of_unseen(places));
     found.judge(args.time_zone.0, incidents.is_some().then_some(&given.known));

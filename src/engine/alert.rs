@@ -179,27 +179,12 @@ impl RuleState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::rule::{Limit, Schedule};
+    use crate::engine::stage;
     use crate::engine::time::Duration;
 
     #[test]
     fn a_record_has_the_peak_of_its_stage_and_the_rule_that_of_the_breach() {
-        let (long, short) = (Duration::from_minutes(2), Duration::from_minutes(1));
-        let rule = Rule {
-            name: "spike".into(),
-            urgency: Urgency::Page,
-            limit: Limit::BurnRate { factor: 10.0, long, short },
-            schedule: Schedule::Every(Duration::from_secs(30)),
-            warning_ppm: 800_000,
-            critical_ppm: 1_000_000,
-            consecutive: 1,
-            hysteresis_ppm: 0,
-            clear_after: Duration::ZERO,
-            min_events: 0.0,
-            min_bad: 0.0,
-            confidence_z: None,
-            min_coverage_ppm: 500_000,
-        };
+        let rule = stage::tests::rule(1, 0, Duration::ZERO);
         let mut state = RuleState::default();
         let identity = || ("checkout".to_owned(), None, Labels::new());
         let rows: Vec<_> = [0.85, 3.1, 0.9, 0.95, 0.1]

@@ -167,7 +167,7 @@ fn threshold(rule: &Rule, stage: Stage) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::engine::rule::{Limit, Schedule, Urgency};
     use crate::engine::time::Duration;
@@ -176,7 +176,7 @@ mod tests {
 
     const STEP: Duration = Duration::from_secs(30);
 
-    fn rule(consecutive: u32, hysteresis_ppm: u32, clear_after: Duration) -> Rule {
+    pub(in crate::engine) fn rule(consecutive: u32, hysteresis_ppm: u32, clear_after: Duration) -> Rule {
         Rule {
             name: "test".into(),
             urgency: Urgency::Page,

@@ -53,6 +53,13 @@ pub enum ReplayError {
     NotWhole(SourceError),
 }
 
+impl ReplayError {
+    /// Why reading on from `at` failed, where all up to `to` was to be read.
+    pub fn ended(at: Timestamp, to: Timestamp, error: SourceError) -> Self {
+        if at > to { Self::NotWhole(error) } else { Self::Interrupted { at, error } }
+    }
+}
+
 /// How far a replay has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -158,8 +165,7 @@ pub(super) async fn each_slice(
             Ok(history) => history,
             // Nothing at all is no beginning.
             Err(error) if at == first => return Err(error.into()),
-            Err(error) if at > to => return Ok(Some(ReplayError::NotWhole(error))),
-            Err(error) => return Ok(Some(ReplayError::Interrupted { at, error })),
+            Err(error) => return Ok(Some(ReplayError::ended(at, to, error))),
         };
         take(&history);
         at = history.to() + interval;

@@ -137,9 +137,8 @@ impl Document {
         let told = format!("{incidents}; told as new: {pages}{per_week} and {tickets}, warnings among them");
         wrapped(f, "  Incidents: ", &told)?;
         for (rule, (alerts, longest)) in self.by_rule() {
-            let alerts = some(alerts as u64, "alert");
-            let (number, noun) = alerts.split_once(' ').unwrap_or_default();
-            writeln!(f, "    {number:>10} {noun} of {rule}, the longest {}", longest.coarse())?;
+            let plural = if alerts == 1 { "" } else { "s" };
+            writeln!(f, "    {alerts:>10} alert{plural} of {rule}, the longest {}", longest.coarse())?;
         }
         let [evaluations, notifications] = held_back(&self.held_back);
         reasons(f, "evaluations", &evaluations)?;

@@ -13,6 +13,8 @@ mod history;
 
 mod probe;
 
+mod put;
+
 mod remote;
 
 mod slices;

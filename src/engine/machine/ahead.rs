@@ -388,7 +388,7 @@ impl Job<'_> {
     pub fn run(&mut self) {
         let slots = self.stretch.slots;
         // Here, where all processors are at work: tiers take over what the last stretch left.
-        self.seen = self.slo.run_ahead(slots.many);
+        self.slo.run_ahead(slots.many);
         // Once: many SLOs share it, on several processors.
         let plans = Arc::clone(&self.plans);
         if self.count_ahead(&slots) {

@@ -78,12 +78,11 @@ impl Slo {
         size_of::<Row>() / size_of::<f64>() + self.histories().map(History::width).sum::<usize>()
     }
 
-    /// Begins to count up to `slots` slots ahead of what others look at: see [`History::run_ahead`]. Returns what is to
-    /// be handed to [`Slo::come_back`].
-    pub fn run_ahead(&mut self, slots: usize) -> (Sight, Timestamp) {
+    /// Begins to count up to `slots` slots ahead of what others look at: see [`History::run_ahead`]. Its sight, and since
+    /// when, are to be handed to [`Slo::come_back`].
+    pub fn run_ahead(&mut self, slots: usize) {
         self.counters.run_ahead(slots as i64);
         self.histories_mut().for_each(|history| history.run_ahead(slots as i64));
-        (self.sight, self.sight_since)
     }
 
     /// Looks at the windows of slot number `slot`, one of those it ran through.
@@ -432,7 +431,8 @@ mod tests {
                     Counting { counts: &counts[from * 2..(from + many) * 2], layout: 0, counter }
                 });
                 let mut counting: Vec<Counting<'_>> = counting.collect();
-                let seen = slo.run_ahead(many);
+                let seen = (slo.sight, slo.sight_since);
+                slo.run_ahead(many);
                 let counted = slo.count_ahead(&mut counting, &slots, false, |_, _| {});
                 prop_assert!(counted);
                 for (window, at, together) in &looks {

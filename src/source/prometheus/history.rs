@@ -5,19 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::Deadline;
-use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
-use crate::source::chunks::{self, Answer};
-use crate::source::columns::Column;
+use crate::source::chunks::Answer;
 use crate::source::error::SourceError;
 use crate::source::gather::gather;
-use crate::source::history::{Detail, History, Part, room};
-use crate::source::plan::{MetricRequest, NeededLe, any_of};
-use crate::source::sampler::{Grid, Lookback, Run};
-use crate::source::series::Bounded;
-use crate::source::xor::Samples;
+use crate::source::history::{Detail, History, Part};
+use crate::source::plan::{NeededLe, any_of};
+use crate::source::sampler::{Grid, Lookback};
 
-use super::answer::{self, Key, MatrixRow, Notes, Shape};
+use super::put::{put_chunks, read_range};
 use super::remote::{as_queries_name_them, is_missing, selects_external};
 use super::survey::Survey;
 use super::{Prometheus, QUERIES_AT_ONCE, seconds};
@@ -80,11 +76,11 @@ impl Asked {
         self.metrics.iter().all(|metric| matches!(metric, Metric::Packed(_)))
     }
 
-    /// How many slots at the start of `grid` no chunk reaches, if it is known.
+    /// How many slots at the start of `grid` no chunk reaches, if it is known and nothing else is to be said of them.
     pub fn idle_slots(&self, grid: Grid) -> usize {
         let first_ms = self.metrics.iter().map(|metric| match metric {
-            Metric::Packed(packed) => packed.answer.first_ms(),
-            Metric::Put(_) => Some(i64::MIN),
+            Metric::Packed(packed) if !packed.answer.native => packed.answer.first_ms(),
+            _ => Some(i64::MIN),
         });
         let Some(first_ms) = first_ms.flatten().min() else { return grid.slots };
         let idle = first_ms.saturating_sub(grid.from.unix_ms()).max(0) / grid.step.ms();
@@ -403,80 +399,31 @@ fn union(le: &NeededLe) -> BTreeSet<&str> {
     le.values().flatten().map(String::as_str).collect()
 }
 
-fn read_range(
-    body: &[u8],
-    request: &MetricRequest,
-    grid: Grid,
-    max_series: usize,
-    max_bytes: usize,
-) -> Result<Part, SourceError> {
-    let mut series: Bounded<Key, Vec<Column>> = Bounded::new(max_series);
-    let mut astray = None;
-    let mut room = Some(room(max_bytes));
-    let read = answer::read(body, Shape::Result("matrix"), |row: MatrixRow| {
-        let bound = row.metric.bound();
-        let Some(columns) = series.entry(row.metric.labels) else { return };
-        let mut run = Run::default();
-        for point in row.values {
-            if !grid.slot(point.0).is_some_and(|slot| run.push(slot, point.1)) {
-                astray = Some(point.0);
-            }
-        }
-        room = room.and_then(|room| room.checked_sub(run.len()));
-        if room.is_some() {
-            columns.push(Column { bound, run });
-        }
-    });
-    let Notes { warnings, partial } = read?;
-    if let Some(unix_s) = astray {
-        let why = format!("there is a point at {unix_s}, where none was asked for");
-        return Err(SourceError::WrongShape(why));
-    }
-    if room.is_none() {
-        return Err(SourceError::TooLarge { limit_bytes: max_bytes });
-    }
-    let mut part = Part { warnings, partial, ..Part::default() };
-    if series.overflowed {
-        part.overflow(request, series.limit);
-    }
-    let mut filling = part.filling(request, grid.slots, max_bytes);
-    for (key, columns) in series.into_series() {
-        filling.add(&answer::owned(key), columns)?;
-    }
-    Ok(filling.finish())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::histogram::Labels;
+    use crate::source::chunks::{self, Chunk};
 
-fn put_chunks(
-    answer: &Answer,
-    request: &MetricRequest,
-    grid: Grid,
-    lookback: Lookback,
-    max_series: usize,
-    max_bytes: usize,
-) -> Result<Part, SourceError> {
-    let mut series: Bounded<&Labels, Vec<&chunks::Packed>> = Bounded::new(max_series);
-    for packed in &answer.series {
-        if let Some(buckets) = series.entry(&packed.labels) {
-            buckets.push(packed);
-        }
+    #[test]
+    fn slots_before_the_first_chunk_are_idle_if_nothing_else_is_to_be_said() {
+        let grid = grid(Timestamp::from_unix_s(600), Timestamp::from_unix_s(900), Duration::from_secs(30)).unwrap();
+        let check = |begin_s: &[i64], native: bool, expected: usize| {
+            let chunk = |s: &i64| Chunk { min_time_ms: s * 1000, ..Chunk::default() };
+            let chunks = begin_s.iter().map(chunk).collect();
+            let series = vec![chunks::Packed { labels: Labels::new(), bound: 1.0, chunks }];
+            let answer = Arc::new(Answer { series, native });
+            let asked = Asked { metrics: vec![Metric::Packed(Packed { answer, ..Packed::default() })] };
+            assert_eq!(asked.idle_slots(grid), expected, "{begin_s:?}");
+        };
+        check(&[], false, 11);
+        check(&[701, 660], false, 2);
+        check(&[689], false, 2);
+        check(&[0, 660], false, 0);
+        check(&[5000], false, 11);
+        // Whoever puts them says so.
+        check(&[660], true, 0);
+        let put = Asked { metrics: vec![Metric::Put(Part::default())] };
+        assert_eq!(put.idle_slots(grid), 0);
     }
-    let mut part = Part::default();
-    if answer.native {
-        part.warnings.push(&format!("{}_bucket holds native histograms, which are not read", request.metric));
-    }
-    if series.overflowed {
-        part.overflow(request, series.limit);
-    }
-    let mut filling = part.filling(request, grid.slots, max_bytes);
-    let mut samples = Samples::default();
-    for (labels, buckets) in series.into_series() {
-        let mut columns = Vec::new();
-        for chunks::Packed { bound, chunks, .. } in buckets {
-            let run = chunks::sample(chunks, grid, lookback, &mut samples);
-            let run = run.map_err(|broken| SourceError::Truncated(broken.to_string()))?;
-            columns.push(Column { bound: *bound, run });
-        }
-        filling.add(labels, columns)?;
-    }
-    Ok(filling.finish())
 }
