@@ -12,7 +12,6 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use self::judging::TimeZone;
 use self::subject::Subject;
 use super::interrupt;
 use super::output::Target;
@@ -21,6 +20,7 @@ use super::stretch::{self, Stretch};
 use crate::clock::Clock;
 use crate::replay::ReplayError;
 use crate::source::reader::Reader;
+use crate::zone::Zone;
 
 /// What something broken comes to.
 const UNDONE: &str = "nothing was replayed";
@@ -41,8 +41,8 @@ pub struct Replay {
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
     /// Whose night pages are counted in, such as Europe/Berlin
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
-    time_zone: TimeZone,
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = judging::time_zone)]
+    time_zone: Zone,
     /// Hold back what these silences would have: a file as 'slowburn silence list --json' prints it
     #[arg(long, value_name = "FILE")]
     silences: Option<PathBuf>,
@@ -86,6 +86,7 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
     let given = judging::given(incidents.as_ref(), from, to);
     let out = args.out.as_deref().map(|path| Target::replacing(path, &args.read())).transpose()?;
     keep_freed_memory();
+    work_on_this_thread_too();
     let runtime = interrupt::Background::new()?;
     let bar = Bar::of_slots("Replaying");
     let (replayed, stopped) = runtime.block_on(async {
@@ -120,7 +121,7 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         return Err(stretch::nothing_seen(from, to));
     }
     found.unseen().iter().for_each(|places| stretch::warn_of_unseen(places));
-    found.judge(args.time_zone.0, incidents.is_some().then_some(&given.known));
+    found.judge(&args.time_zone, incidents.is_some().then_some(&given.known));
     match out {
         Some(target) => target.write(|out| subject.write(&found, args.format, out))?,
         None => subject.write(&found, args.format, &mut io::stdout().lock()).context("cannot write the result")?,
@@ -133,6 +134,13 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         }
         None => Ok(super::FINE.into()),
     }
+}
+
+/// Makes this thread one of those that share the engine's work: it would only wait for them, and be woken after each
+/// piece.
+fn work_on_this_thread_too() {
+    // Somebody may have started them already; then it waits.
+    let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
 }
 
 /// Has the C library keep memory that is freed: each slice takes what the one before gave back, and without this it would

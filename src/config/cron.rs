@@ -12,7 +12,8 @@
 //! ```
 //! use slowburn::config::cron::Cron;
 //! use slowburn::engine::time::Timestamp;
-//! let cron = Cron::parse("0 9 * * Mon-Fri", chrono_tz::Europe::Berlin).unwrap();
+//! use slowburn::zone::Zone;
+//! let cron = Cron::parse("0 9 * * Mon-Fri", Zone::named("Europe/Berlin").unwrap()).unwrap();
 //! let saturday = Timestamp::from_unix_s(1_772_265_600);
 //! assert_eq!(cron.next_after(saturday).unwrap().to_string(), "2026-03-02T08:00:00Z");
 //! ```
@@ -22,10 +23,10 @@ use std::str::FromStr as _;
 use chrono::{
     DateTime, Datelike as _, Days, MappedLocalTime, NaiveDate, NaiveDateTime, TimeDelta, TimeZone as _, Timelike as _,
 };
-use chrono_tz::Tz;
 use cron::{Schedule, TimeUnitSpec as _};
 
 use crate::engine::time::{Calendar, Duration, Timestamp};
+use crate::zone::Zone;
 
 const MAX_LEN: usize = 1024;
 /// 29 February may be eight years away (1896 to 1904, 2096 to 2104).
@@ -43,7 +44,7 @@ pub struct CronError {
 /// A schedule by the calendar of a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron {
-    time_zone: Tz,
+    time_zone: Zone,
     seconds: Values,
     minutes: Values,
     hours: Values,
@@ -74,7 +75,7 @@ enum Field {
 
 impl Cron {
     /// Reads an expression, and refuses one that never occurs.
-    pub fn parse(text: &str, time_zone: Tz) -> Result<Cron, CronError> {
+    pub fn parse(text: &str, time_zone: Zone) -> Result<Cron, CronError> {
         if text.len() > MAX_LEN {
             return Err(CronError { at: 0, message: format!("this cron expression is longer than {MAX_LEN} bytes") });
         }
@@ -151,13 +152,12 @@ impl Cron {
 
     /// The instant that a local time of this schedule means, if it lies after `after`.
     fn resolve(&self, local: NaiveDateTime, after: Timestamp) -> Option<Timestamp> {
-        let instant = |at: DateTime<Tz>| Timestamp::from_unix_ms(at.timestamp_millis());
-        match self.time_zone.from_local_datetime(&local) {
-            MappedLocalTime::Single(at) => Some(instant(at)),
+        match self.time_zone.from_local_datetime(&local).map(instant) {
+            MappedLocalTime::Single(at) => Some(at),
             MappedLocalTime::Ambiguous(first, second) if self.real_time => {
-                Some(if instant(first) > after { instant(first) } else { instant(second) })
+                Some(if first > after { first } else { second })
             }
-            MappedLocalTime::Ambiguous(first, _) => Some(instant(first)),
+            MappedLocalTime::Ambiguous(first, _) => Some(first),
             MappedLocalTime::None if self.real_time => None,
             MappedLocalTime::None => self.end_of_gap(local).map(instant),
         }
@@ -165,7 +165,7 @@ impl Cron {
     }
 
     /// The first whole minute after the gap that `local` lies in.
-    fn end_of_gap(&self, local: NaiveDateTime) -> Option<DateTime<Tz>> {
+    fn end_of_gap(&self, local: NaiveDateTime) -> Option<DateTime<Zone>> {
         let minute = local.with_second(0)?;
         // The longest gaps skip a whole day.
         (1..=25 * 60).find_map(|minutes| {
@@ -227,6 +227,10 @@ impl Cron {
         }
         Some((self.hours.first_from(hour + 1)?, self.minutes.first_from(0)?, self.seconds.first_from(0)?))
     }
+}
+
+fn instant(at: DateTime<Zone>) -> Timestamp {
+    Timestamp::from_unix_ms(at.timestamp_millis())
 }
 
 impl Calendar for Cron {
@@ -328,10 +332,14 @@ fn weekday(word: &str) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::engine::hours::Hours;
-    use chrono_tz::{Africa, America, Asia, Australia, Europe, Pacific, UTC};
+    use chrono_tz::{Africa, America, Asia, Australia, Europe, Pacific, Tz, UTC};
     use croner::JobType;
     use croner::parser::{CronParser, Seconds};
     use proptest::prelude::*;
+
+    fn parse(text: &str, time_zone: Tz) -> Result<Cron, CronError> {
+        Cron::parse(text, Zone::named(time_zone.name()).unwrap())
+    }
 
     fn at(text: &str) -> Timestamp {
         Timestamp::from_unix_ms(DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis())
@@ -339,7 +347,7 @@ mod tests {
 
     /// The occurrences after `after`, which also must be those that `occurs_within` sees.
     fn check(text: &str, time_zone: Tz, after: &str, expected: &[&str]) {
-        let cron = Cron::parse(text, time_zone).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let cron = parse(text, time_zone).unwrap_or_else(|error| panic!("{text}: {error}"));
         let mut after = at(after);
         for expected in expected {
             let next = cron.next_after(after).unwrap();
@@ -386,7 +394,7 @@ mod tests {
     #[test]
     fn mistakes_say_where_and_what_to_write() {
         let check = |text: &str, at: usize, message: &str| {
-            let error = Cron::parse(text, UTC).unwrap_err();
+            let error = parse(text, UTC).unwrap_err();
             assert!(error.message.contains(message) && error.at == at, "{text:?}: {} {error}", error.at);
         };
         check("", 0, "not 0");
@@ -452,7 +460,7 @@ mod tests {
                 1_792_800_000i64..1_792_972_800,
             ],
         ) {
-            let cron = Cron::parse(&text, time_zone).unwrap();
+            let cron = parse(&text, time_zone).unwrap();
             let oracle = CronParser::builder().seconds(Seconds::Disallowed).build().parse(&text).unwrap();
             // Lists of fixed times (`0 2,14 * * *`) are fixed to us and to Vixie cron, but not to croner; and it takes a
             // day field such as `*/2` for no star.
@@ -483,7 +491,7 @@ mod tests {
                 1_792_800_000i64..1_793_145_600,
             ],
         ) {
-            let cron = Cron::parse(text, time_zone).unwrap();
+            let cron = parse(text, time_zone).unwrap();
             let oracle = CronParser::builder().seconds(Seconds::Disallowed).build().parse(text).unwrap();
             let (at, lasts) = (Timestamp::from_unix_s(at_s), Duration::from_minutes(lasts_minutes));
             let hours = Hours::Recurring { calendar: std::sync::Arc::new(cron), lasts };
@@ -502,7 +510,7 @@ mod tests {
 
         #[test]
         fn nothing_panics(text in "[0-9a-zA-Z*/,? -]{0,24}", after_ms in any::<i64>()) {
-            if let Ok(cron) = Cron::parse(&text, Europe::Berlin) {
+            if let Ok(cron) = parse(&text, Europe::Berlin) {
                 let after = Timestamp::from_unix_ms(after_ms);
                 prop_assert!(cron.next_after(after).is_none_or(|next| next > after));
             }

@@ -2,10 +2,9 @@
 //!
 //! Its keys are sorted: fields stand in the order of their names here, and what is declared elsewhere is sorted on the way.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-use chrono_tz::Tz;
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
@@ -19,6 +18,7 @@ use crate::engine::notification::{AlertFacts, HeldBack, Notification, Reason};
 use crate::engine::rule::{Stage, Urgency};
 use crate::engine::sli::SloSpec;
 use crate::engine::time::{Duration, Timestamp};
+use crate::zone::Zone;
 
 use super::score::{Known, Score, Spending, Statistics, score, statistics};
 
@@ -213,15 +213,18 @@ impl Document {
     }
 
     /// Adds how much it disturbs, the night being that of `zone`, and, if incidents are known, how it fares in them.
-    pub fn judge(&mut self, zone: Tz, known: Option<&[Known]>) {
+    pub fn judge(&mut self, zone: &Zone, known: Option<&[Known]>) {
         self.statistics = Some(statistics(self, zone));
         self.score = known.map(|known| score(self, known));
     }
 
     /// Writes the document as JSON with sorted keys, ended by a newline.
     pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut *out, self)?;
-        out.write_all(b"\n")
+        // Nearly all that is written are a few bytes, and a call each would take longer than they do.
+        let mut out = BufWriter::new(out);
+        serde_json::to_writer_pretty(&mut out, self)?;
+        out.write_all(b"\n")?;
+        out.flush()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Numbers and times in templates as the built-in messages write them.
 
 use chrono::DateTime;
-use chrono_tz::Tz;
 use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind};
 
 use crate::engine::time::Duration;
+use crate::zone::Zone;
 
 use super::format;
 
@@ -38,8 +38,8 @@ fn time(at: &str, zone: Option<&str>, options: Kwargs) -> Result<String, Error> 
     }
     let wrong = |why: String| Error::new(ErrorKind::InvalidOperation, why);
     let zone = zone.unwrap_or("UTC");
-    let zone: Tz =
-        zone.parse().map_err(|_| wrong(format!("'{zone}' is not a time zone; write Europe/Berlin or UTC")))?;
+    let zone =
+        Zone::named(zone).ok_or_else(|| wrong(format!("'{zone}' is not a time zone; write Europe/Berlin or UTC")))?;
     let at = DateTime::parse_from_rfc3339(at).map_err(|_| wrong(format!("'{at}' is not a time")))?;
     let parsed: Vec<_> = chrono::format::StrftimeItems::new(pattern).collect();
     if pattern.len() > MAX_PATTERN_BYTES || parsed.contains(&chrono::format::Item::Error) {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use chrono_tz::Tz;
 use proptest::prelude::*;
 use slowburn::config;
 use slowburn::engine::Spec;
@@ -13,6 +12,7 @@ use slowburn::engine::time::Duration;
 use slowburn::replay::compare::{Changes, Comparison, Judged, Kept, Moment, Pair};
 use slowburn::replay::{Document, Given, replay_from};
 use slowburn::source::reader::{Origin, Reader};
+use slowburn::zone::Zone;
 
 use super::history::openmetrics;
 use super::scoring::cases::{BEGINS, Page, document, page};
@@ -35,7 +35,7 @@ fn a_comparison_reads_well() {
     second.slos[0].budget_s *= 4.0;
     let documents = [first.clone(), second.clone().into()].map(|spec| {
         let mut document = replayed_with(spec, &plan, &series, plan.from + DAY, &known);
-        document.judge(Tz::UTC, Some(&known));
+        document.judge(&Zone::UTC, Some(&known));
         document
     });
     let judged = |name, spec, index: usize| Judged { name, spec, document: &documents[index] };

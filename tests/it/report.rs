@@ -17,6 +17,7 @@ use slowburn::replay::report::samples::{Gauge, Samples};
 use slowburn::replay::score::Known;
 use slowburn::replay::{Recorder, ReplayError, Replayed};
 use slowburn::source::prometheus::Detail;
+use slowburn::zone::Zone;
 
 use super::history::{Incident, Layer, Plan, Series};
 use super::{quality, replay};
@@ -258,7 +259,7 @@ fn scores_and_noise_are_part_of_the_page() {
         note: Some(note.into()),
     };
     let list = [known(first.opened_at, "the <great> one"), known(replayed.document.to, "not within")];
-    replayed.document.judge(chrono_tz::Europe::Berlin, Some(&list));
+    replayed.document.judge(&Zone::named("Europe/Berlin").unwrap(), Some(&list));
     let page = page(&config, &replayed, &observed);
     let plots = page.matches("<figure class=\"plot\"").count();
     assert_eq!(page.matches("<use href=\"#known-journey-1\">").count(), plots, "it is behind every plot");

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use chrono_tz::Tz;
 use slowburn::config::incidents::{Known, KnownIncidents};
 use slowburn::engine::Spec;
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::replay::{Document, Recorder};
 use slowburn::source::prometheus::Detail;
+use slowburn::zone::Zone;
 
 use super::history::{Plan, Series};
 use super::replay::slice;
@@ -47,7 +47,8 @@ fn a_score_reads_well() {
     let plan = quality::plan(1, 3);
     let known = shipped_incidents();
     let mut document = replayed(&plan, &plan.series(), plan.from + DAY, &known.list);
-    document.judge(Tz::Europe__Berlin, Some(&known.list));
+    let berlin = Zone::named("Europe/Berlin").unwrap();
+    document.judge(&berlin, Some(&known.list));
     let text = document.to_string();
     let judged = text.split_once("\nNoise\n").expect("a section on noise").1;
     golden::check("replay/score.txt", judged);
@@ -84,7 +85,7 @@ fn figures_are_those_of_an_independent_count() {
             .map(|it| known("checkout", None, it.from, it.to))
             .collect();
         let mut document = replayed(&plan, &series, plan.from, &known);
-        document.judge(Tz::UTC, Some(&known));
+        document.judge(&Zone::UTC, Some(&known));
         let score = document.score.expect("it was judged");
         let expected = quality::score(&plan, &series, quality::spec("standard", 2));
         let grave: BTreeMap<Timestamp, bool> = plan

@@ -1,9 +1,6 @@
 //! What a replay is judged by: a file of known incidents, and whose night it is.
 
 use std::path::Path;
-use std::str::FromStr;
-
-use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::UNDONE;
 use crate::cli::sound;
@@ -11,21 +8,14 @@ use crate::config::incidents::KnownIncidents;
 use crate::config::{Config, nearest};
 use crate::engine::time::Timestamp;
 use crate::replay::Given;
+use crate::zone::Zone;
 
-/// A time zone by its name.
-#[derive(Debug, Clone, Copy)]
-pub struct TimeZone(pub Tz);
-
-impl FromStr for TimeZone {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let known = TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(name));
-        known.map(|zone| Self(*zone)).ok_or_else(|| match nearest(name, TZ_VARIANTS.iter().map(|zone| zone.name())) {
-            Some(near) => format!("there is no time zone '{name}'; did you mean '{near}'?"),
-            None => format!("there is no time zone '{name}'; write UTC or a name such as Europe/Berlin"),
-        })
-    }
+/// The time zone of this name, or why there is none.
+pub fn time_zone(name: &str) -> Result<Zone, String> {
+    Zone::named(name).ok_or_else(|| match nearest(name, Zone::names().iter().map(String::as_str)) {
+        Some(near) => format!("there is no time zone '{name}'; did you mean '{near}'?"),
+        None => format!("there is no time zone '{name}'; write UTC or a name such as Europe/Berlin"),
+    })
 }
 
 /// Reads the file, if there is one; shows all that is wrong with it.

@@ -5,8 +5,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono_tz::Tz;
-
 use super::{Format, UNDONE, page};
 use crate::cli::sound;
 use crate::config::incidents::Known;
@@ -17,6 +15,7 @@ use crate::replay::compare::{self, Comparison, Judged, Pair};
 use crate::replay::report::{Observed, observe};
 use crate::replay::{Document, Given, Progress, ReplayError, Replayed, replay_from};
 use crate::source::reader::Reader;
+use crate::zone::Zone;
 
 pub enum Subject {
     One(Box<Config>),
@@ -142,7 +141,7 @@ impl Found {
         self.documents().iter().map(unnamed).collect()
     }
 
-    pub fn judge(&mut self, zone: Tz, known: Option<&[Known]>) {
+    pub fn judge(&mut self, zone: &Zone, known: Option<&[Known]>) {
         match self {
             Self::One { replayed, .. } => replayed.document.judge(zone, known),
             Self::Two(replayed) => replayed.documents.iter_mut().for_each(|document| document.judge(zone, known)),

@@ -3,6 +3,7 @@
 use crate::config::decode::{Field, Spanned, nearest};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{cron, raw};
+use crate::zone::Zone;
 
 use super::Context;
 
@@ -14,7 +15,7 @@ pub(super) fn calendar(raw: &raw::Cron, field: &Field<raw::Cron>, context: &mut 
     match raw {
         raw::Cron::Utc(_) => {
             let (spanned, text) = utc?;
-            parsed(&Spanned { value: text.clone(), span: spanned.span }, chrono_tz::UTC, context)
+            parsed(&Spanned { value: text.clone(), span: spanned.span }, Zone::UTC, context)
         }
         raw::Cron::Zoned(table) => calendar_in(&table.cron, &table.time_zone, context),
     }
@@ -28,11 +29,11 @@ pub(super) fn calendar_in(
 ) -> Option<cron::Cron> {
     let zone = time_zone(zone, context);
     // In any zone, so that its mistakes are told beside that of the zone.
-    let calendar = parsed(expression.get()?, zone.unwrap_or(chrono_tz::UTC), context);
+    let calendar = parsed(expression.get()?, zone.clone().unwrap_or(Zone::UTC), context);
     zone.and(calendar)
 }
 
-fn parsed(expression: &Spanned<String>, zone: chrono_tz::Tz, context: &mut Context<'_>) -> Option<cron::Cron> {
+fn parsed(expression: &Spanned<String>, zone: Zone, context: &mut Context<'_>) -> Option<cron::Cron> {
     match cron::Cron::parse(&expression.value, zone) {
         Ok(cron) => Some(cron),
         Err(error) => {
@@ -44,13 +45,13 @@ fn parsed(expression: &Spanned<String>, zone: chrono_tz::Tz, context: &mut Conte
     }
 }
 
-pub(super) fn time_zone(field: &Field<String>, context: &mut Context<'_>) -> Option<chrono_tz::Tz> {
-    let Some(name) = field.get() else { return field.is_absent().then_some(chrono_tz::UTC) };
-    let zone = name.value.parse().ok();
+pub(super) fn time_zone(field: &Field<String>, context: &mut Context<'_>) -> Option<Zone> {
+    let Some(name) = field.get() else { return field.is_absent().then_some(Zone::UTC) };
+    let zone = Zone::named(&name.value);
     if zone.is_none() {
         let message = format!("there is no time zone '{}'", crate::config::decode::clipped(&name.value));
         let diagnostic = Diagnostic::error(name.span, message).help("write UTC or a name such as Europe/Berlin");
-        context.findings.add(match nearest(&name.value, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())) {
+        context.findings.add(match nearest(&name.value, Zone::names().iter().map(String::as_str)) {
             Some(name) => diagnostic.label(format!("did you mean '{name}'?")),
             None => diagnostic,
         });

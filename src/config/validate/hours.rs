@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use chrono::{NaiveDateTime, TimeZone as _};
-use chrono_tz::Tz;
 
 use crate::config::cron::Cron;
 use crate::config::decode::{Field, Spanned, clipped};
@@ -13,6 +12,7 @@ use crate::config::types::Counting;
 use crate::engine::hours::Hours;
 use crate::engine::maintenance::Maintenance;
 use crate::engine::time::{Duration, Timestamp};
+use crate::zone::Zone;
 
 use super::matchers::{Vocabulary, matchers};
 use super::names::Names;
@@ -153,14 +153,14 @@ fn distances(cron: &Cron) -> (Duration, Duration) {
 
 fn once(raw: &raw::Maintenance, key: Span, context: &mut Context<'_>) -> Option<Hours> {
     let zone = cron::time_zone(&raw.time_zone, context)?;
-    let from = instant(&raw.from, zone, context);
+    let from = instant(&raw.from, &zone, context);
     let to = match (raw.to.get(), raw.lasts.get()) {
         (Some(to), Some(lasts)) => {
             let diagnostic = Diagnostic::error(lasts.span, "a window ends by 'to' or by 'for', not both");
             context.findings.add(diagnostic.also(to.span, "the other"));
             return None;
         }
-        (Some(_), None) => instant(&raw.to, zone, context),
+        (Some(_), None) => instant(&raw.to, &zone, context),
         (None, Some(lasts)) => from.map(|from| from + lasts.value),
         (None, None) => {
             if raw.to.is_absent() && raw.lasts.is_absent() {
@@ -181,7 +181,7 @@ fn once(raw: &raw::Maintenance, key: Span, context: &mut Context<'_>) -> Option<
 }
 
 /// Reads RFC 3339, or a local time without an offset.
-fn instant(field: &Field<String>, zone: Tz, context: &mut Context<'_>) -> Option<Timestamp> {
+fn instant(field: &Field<String>, zone: &Zone, context: &mut Context<'_>) -> Option<Timestamp> {
     let written = field.get()?;
     let text = written.value.as_str();
     if let Ok(instant) = chrono::DateTime::parse_from_rfc3339(text) {
@@ -194,9 +194,9 @@ fn instant(field: &Field<String>, zone: Tz, context: &mut Context<'_>) -> Option
         context.findings.add(diagnostic.help("write 2026-03-01T02:00:00Z, or 2026-03-01 02:00 in its time zone"));
         return None;
     };
-    let at = zone.from_local_datetime(&local);
+    let at = zone.from_local_datetime(&local).map(|at| Timestamp::from_unix_ms(at.timestamp_millis()));
     if let Some(at) = at.single() {
-        return Some(Timestamp::from_unix_ms(at.timestamp_millis()));
+        return Some(at);
     }
     let often = if at.earliest().is_some() { "comes twice" } else { "does not exist" };
     let message = format!("{} {often} in {zone}: the clocks change", clipped(text));

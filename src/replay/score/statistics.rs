@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Timelike as _};
-use chrono_tz::Tz;
 use serde::Serialize;
 
 use crate::engine::alert::AlertRecord;
 use crate::engine::rule::Level;
 use crate::engine::time::{Duration, Timestamp};
 use crate::replay::document::Document;
+use crate::zone::Zone;
 
 use super::telling::{PAGE, Telling, Told, by_journey};
 
@@ -74,7 +74,7 @@ pub struct Spared {
 }
 
 /// Counts what was told; the night is that of `zone`.
-pub fn statistics(document: &Document, zone: Tz) -> Statistics {
+pub fn statistics(document: &Document, zone: &Zone) -> Statistics {
     let telling = Telling::of_all(document);
     let length = document.to.since(document.from);
     let a_week = |count: usize| (!length.is_zero()).then(|| count as f64 * WEEK.secs() / length.secs());
@@ -103,8 +103,8 @@ pub fn statistics(document: &Document, zone: Tz) -> Statistics {
     }
 }
 
-fn is_night(at: Timestamp, zone: Tz) -> bool {
-    let hour = DateTime::from_timestamp_millis(at.unix_ms()).map(|at| at.with_timezone(&zone).hour());
+fn is_night(at: Timestamp, zone: &Zone) -> bool {
+    let hour = DateTime::from_timestamp_millis(at.unix_ms()).map(|at| at.with_timezone(zone).hour());
     hour.is_some_and(|hour| hour >= NIGHT.0 || hour < NIGHT.1)
 }
 
@@ -175,17 +175,18 @@ mod tests {
 
     #[test]
     fn nights_are_those_of_the_time_zone() {
-        let check = |text: &str, zone: Tz, night: bool| {
+        let check = |text: &str, zone: &str, night: bool| {
+            let zone = &Zone::named(zone).expect("a time zone");
             let at: Timestamp = text.parse().expect("a time");
             assert_eq!(is_night(at, zone), night, "{text} in {zone}");
         };
-        check("2026-03-01T21:59:30Z", Tz::UTC, false);
-        check("2026-03-01T22:00:00Z", Tz::UTC, true);
-        check("2026-03-01T06:59:30Z", Tz::UTC, true);
-        check("2026-03-01T07:00:00Z", Tz::UTC, false);
+        check("2026-03-01T21:59:30Z", "UTC", false);
+        check("2026-03-01T22:00:00Z", "UTC", true);
+        check("2026-03-01T06:59:30Z", "UTC", true);
+        check("2026-03-01T07:00:00Z", "UTC", false);
         // An hour earlier there, and in summer two.
-        check("2026-03-01T21:00:00Z", Tz::Europe__Berlin, true);
-        check("2026-07-01T20:00:00Z", Tz::Europe__Berlin, true);
-        check("2026-07-01T05:00:00Z", Tz::Europe__Berlin, false);
+        check("2026-03-01T21:00:00Z", "Europe/Berlin", true);
+        check("2026-07-01T20:00:00Z", "Europe/Berlin", true);
+        check("2026-07-01T05:00:00Z", "Europe/Berlin", false);
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono_tz::Tz;
 use slowburn::config::incidents::Known;
 use slowburn::config::{self, Config};
 use slowburn::engine::histogram::Snapshot;
@@ -15,6 +14,7 @@ use slowburn::engine::{Engine, Input};
 use slowburn::replay::Recorder;
 use slowburn::source::feed;
 use slowburn::source::prometheus::{Detail, History, HistorySeries};
+use slowburn::zone::Zone;
 
 use crate::history::Random;
 
@@ -47,7 +47,7 @@ fn slos_that_run_ahead_print_the_same_bytes() {
             slices.iter().for_each(|slice| take(&mut recorder, slice));
             let notifications = format!("{:#?}", recorder.notifications());
             let mut document = recorder.finish();
-            document.judge(Tz::UTC, Some(&known));
+            document.judge(&Zone::UTC, Some(&known));
             let mut json = Vec::new();
             document.write_json(&mut json).unwrap();
             (String::from_utf8(json).unwrap(), notifications, document)

@@ -1,6 +1,5 @@
 //! Scores of documents that are written by hand, or at random: each term by itself.
 
-use chrono_tz::Tz;
 use proptest::prelude::*;
 use slowburn::engine::alert::AlertRecord;
 use slowburn::engine::histogram::Labels;
@@ -10,6 +9,7 @@ use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::replay::Document;
 use slowburn::replay::document::{AlertName, IncidentSummary, NotificationSummary, RuleName, SloSummary};
 use slowburn::replay::score::{Known, Score, score, statistics};
+use slowburn::zone::Zone;
 
 use super::known;
 
@@ -247,14 +247,15 @@ fn noise_is_counted() {
         Page { told: false, ..page("database", 410, 415) },
     ];
     let document = document(&pages, at(0));
-    let found = statistics(&document, Tz::UTC);
+    let found = statistics(&document, &Zone::UTC);
     // Midnight is at(0): 01:00 and 06:40 are of the night, 07:00 is not.
     assert_eq!((found.pages, found.tickets, found.pages_at_night, found.pages_a_week), (3, 0, 2, Some(21.0)));
     assert_eq!((found.longest_quiet.from, found.longest_quiet.to), (at(420), at(1440)));
     let names = [found.noisiest_layer, found.noisiest_rule].map(|noise| noise.map(|it| (it.name, it.count.pages)));
     assert_eq!(names, [Some(("checkout/edge".into(), 2)), Some(("spike".into(), 3))]);
     assert_eq!((found.spared.by_incidents.pages, found.spared.by_incidents.tickets), (1, 0));
-    let quiet = statistics(&super::cases::document(&[], at(0)), Tz::Asia__Tokyo);
+    let tokyo = Zone::named("Asia/Tokyo").unwrap();
+    let quiet = statistics(&super::cases::document(&[], at(0)), &tokyo);
     assert_eq!((quiet.pages_a_week, quiet.noisiest_layer), (Some(0.0), None));
     assert_eq!((quiet.longest_quiet.from, quiet.longest_quiet.to), (at(0), at(1440)));
 }
@@ -298,7 +299,7 @@ proptest! {
         let scores = (score(&today, &now), score(&next_week, &then));
         prop_assert_eq!(scores.0.overall, scores.1.overall);
         prop_assert_eq!(scores.0.rules, scores.1.rules);
-        let mut statistics = [statistics(&today, Tz::UTC), statistics(&next_week, Tz::UTC)];
+        let mut statistics = [statistics(&today, &Zone::UTC), statistics(&next_week, &Zone::UTC)];
         let quiet = &mut statistics[0].longest_quiet;
         (quiet.from, quiet.to) = (quiet.from + WEEK, quiet.to + WEEK);
         prop_assert_eq!(&statistics[0], &statistics[1]);
