@@ -44,11 +44,12 @@ impl Prometheus {
         let request = &self.plan.requests[index];
         let le = self.plan.likely_le(request)?;
         let selectors = request.matchers(&le);
-        let (answer, names, lookback) = tokio::join!(
-            self.read_chunks(&selectors, grid, LOOKBACK, deadline),
-            self.names(index, &selectors, grid, deadline),
-            self.lookback(deadline),
-        );
+        // What the server says of itself is small and no hurry: one connection will do.
+        let says = async {
+            let names = self.names(index, &selectors, grid, deadline).await;
+            (names, self.lookback(deadline).await)
+        };
+        let (answer, (names, lookback)) = tokio::join!(self.read_chunks(&selectors, grid, LOOKBACK, deadline), says);
         let (mut answer, names) = (answer.ok()??, names?);
         if answer.native || lookback.length > LOOKBACK {
             return None;

@@ -132,8 +132,8 @@ impl Prometheus {
             version: String,
         }
         let known = Lookback::default();
-        let (flags, build) =
-            tokio::try_join!(self.status::<Flags>("flags", deadline), self.status::<Build>("buildinfo", deadline))?;
+        let flags = self.status::<Flags>("flags", deadline).await?;
+        let build = self.status::<Build>("buildinfo", deadline).await?;
         let length = flags.and_then(|flags| duration(&flags.lookback_delta).ok()).unwrap_or(known.length);
         Ok(Lookback { length, closed: build.is_some_and(|build| looks_back_closed(&build.version)) })
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::clock::Deadline;
@@ -19,7 +19,7 @@ use super::{Detail, History, Prometheus, slots_per_slice};
 /// What an answer of queries may take for one slice, in bytes, and what the counts of a slice of chunks would take, were
 /// they all put into slots at once: small enough that a few slices are nothing, large enough that the requests themselves
 /// and the server's search for each are.
-const SLICE_BYTES: usize = 16 << 20;
+const SLICE_BYTES: usize = 32 << 20;
 /// What the counts of one piece may take in memory, in bytes: a processor's cache holds them from when they are decoded
 /// until they are counted, and the next piece takes their place.
 const PIECE_BYTES: usize = 640 << 10;
@@ -53,6 +53,8 @@ pub struct Slices {
     surveys: Arc<Surveys>,
     /// What was asked for, the oldest first.
     asked: VecDeque<Asked>,
+    /// Ends once the newest of them has been put into slots.
+    put: oneshot::Receiver<()>,
 }
 
 /// A slice that is being read; dropping it stops that. One that was asked for on a wrong guess ends before its first piece.
@@ -80,8 +82,8 @@ impl Slices {
         deadline: Duration,
     ) -> Self {
         let guesses = detail == Detail::Counts && prometheus.may_guess();
-        let (slots, surveys, asked) = (None, Arc::new(Surveys::new()), VecDeque::new());
-        Self { prometheus, at: from, next: from, to, step, detail, deadline, guesses, slots, surveys, asked }
+        let (slots, surveys, asked, put) = (None, Arc::new(Surveys::new()), VecDeque::new(), oneshot::channel().1);
+        Self { prometheus, at: from, next: from, to, step, detail, deadline, guesses, slots, surveys, asked, put }
     }
 
     /// The next piece; `None` when all are read. After an error the next call goes on behind the slice that failed, so
@@ -197,8 +199,12 @@ impl Slices {
             let (prometheus, surveys) = (self.prometheus.clone(), surveys.clone());
             let (step, detail, deadline) = (self.step, self.detail, self.deadline);
             let (send, pieces) = mpsc::channel(PIECES_AHEAD);
+            let (turn, put) = oneshot::channel();
+            let earlier = std::mem::replace(&mut self.put, put);
             let task = tokio::spawn(async move {
-                let read = read(&prometheus, surveys.as_deref(), (from, to, step), detail, deadline, &send).await;
+                let _turn = turn;
+                let read =
+                    read(&prometheus, surveys.as_deref(), (from, to, step), detail, deadline, earlier, &send).await;
                 if let Err(error) = read {
                     // Nobody listens any more.
                     let _ = send.send(Err(error)).await;
@@ -215,13 +221,15 @@ fn slots_of_chunks(columns: usize) -> usize {
 }
 
 /// Reads one slice and hands its pieces to `send`, as long as somebody wants them. Without `surveys` it guesses what is
-/// needed, and hands over nothing if that is not it.
+/// needed, and hands over nothing if that is not it. It is put into slots when `earlier` ones are, so that their pieces'
+/// memory serves its own.
 async fn read(
     prometheus: &Prometheus,
     surveys: Option<&Surveys>,
     (from, to, step): (Timestamp, Timestamp, Duration),
     detail: Detail,
     deadline: Duration,
+    earlier: oneshot::Receiver<()>,
     send: &mpsc::Sender<Result<History, SourceError>>,
 ) -> Result<(), SourceError> {
     let grid = grid(from, to, step)?;
@@ -230,18 +238,32 @@ async fn read(
         None => prometheus.guess(grid, Deadline::after(deadline)).await,
     };
     let Some(asked) = asked else { return Ok(()) };
-    let slots = match asked.columns() {
-        columns @ 1.. if asked.is_packed() => {
-            (PIECE_BYTES / size_of::<f64>() / columns).clamp(*PIECE_SLOTS.start(), *PIECE_SLOTS.end())
-        }
-        _ => grid.slots,
-    };
     // What nothing is in needs no putting, however many slots it has.
     let (idle, busy) = grid.split_at(asked.idle_slots(grid));
     if idle.slots > 0 && send.send(Ok(History::empty(idle.from, idle.step, idle.slots))).await.is_err() {
         return Ok(());
     }
-    put(prometheus, asked, busy.pieces(slots).collect(), deadline, send).await
+    let pieces = match asked.columns() {
+        columns @ 1.. if asked.is_packed() => {
+            pieces(busy, (PIECE_BYTES / size_of::<f64>() / columns).clamp(*PIECE_SLOTS.start(), *PIECE_SLOTS.end()))
+        }
+        _ => busy.pieces(grid.slots).collect(),
+    };
+    // Nobody says so; the end of whoever might have does.
+    let _ = earlier.await;
+    put(prometheus, asked, pieces, deadline, send).await
+}
+
+/// Pieces of so many slots, after shorter ones: whoever takes them has nothing to do until the first is there.
+fn pieces(grid: Grid, slots: usize) -> VecDeque<Grid> {
+    let mut left = grid;
+    let mut short = |part: usize| {
+        let (piece, others) = left.split_at((slots / part).min(left.slots));
+        left = others;
+        piece
+    };
+    let short = [8, 4, 2].map(&mut short);
+    short.into_iter().filter(|piece| piece.slots > 0).chain(left.pieces(slots)).collect()
 }
 
 /// Puts what came into the slots of `pieces`, one piece after the other.
@@ -270,6 +292,28 @@ async fn put(
         let history = prometheus.put(&mut asked, piece, last, Deadline::after(deadline)).await?;
         if send.send(Ok(history)).await.is_err() {
             return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_pieces_are_short_and_nothing_is_left_out() {
+        let grid = |slots| Grid { from: Timestamp::from_unix_s(0), step: Duration::from_secs(30), slots };
+        let lengths = |slots| -> Vec<usize> { pieces(grid(slots), 8).iter().map(|piece| piece.slots).collect() };
+        assert_eq!(lengths(33), [1, 2, 4, 8, 8, 8, 2]);
+        assert_eq!(lengths(5), [1, 2, 2]);
+        assert!(lengths(0).is_empty());
+        for slots in 1..100 {
+            let mut next = grid(slots).from;
+            for piece in pieces(grid(slots), 8) {
+                assert_eq!(piece.from, next);
+                next = piece.last() + piece.step;
+            }
+            assert_eq!(next, grid(slots).last() + Duration::from_secs(30));
         }
     }
 }
