@@ -41,9 +41,10 @@ pub struct Record {
 }
 
 pub fn run(args: &Record) -> anyhow::Result<ExitCode> {
-    let (config, now) = (&sound::configuration(&args.config, "nothing was recorded")?, Clock.now());
+    let (origin, now) = (args.stretch.origin(), Clock.now());
+    let config = &sound::configuration(&args.config, &origin, "nothing was recorded")?;
     let interval = config.spec.interval;
-    let reader = Reader::open(config, &args.stretch.origin())?
+    let reader = Reader::open(config, &origin)?
         .context("services that are scraped directly keep no history; a recording needs a source that does")?;
     let mut remarks = Remarks::of(&reader);
     let (from, to) = args.stretch.slots(&reader, config, now)?;

@@ -73,10 +73,10 @@ impl Replay {
 }
 
 pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
-    let mut subject = Subject::read(&args.config, args.compare.as_deref(), args.format)?;
+    let origin = args.stretch.origin();
+    let mut subject = Subject::read(&args.config, args.compare.as_deref(), &origin, args.format)?;
     let now = Clock.now();
     let incidents = judging::read(args.incidents.as_deref(), subject.config())?;
-    let origin = args.stretch.origin();
     let reader = Reader::open(subject.config(), &origin)?.ok_or(ReplayError::NoHistory)?;
     let mut remarks = Remarks::of(&reader);
     let (from, to) = args.stretch.slots(&reader, subject.config(), now)?;

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{sound, when};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Secrets};
 use crate::engine::Spec;
 use crate::engine::histogram::Labels;
 use crate::engine::route::{Hold, Matcher};
@@ -35,7 +35,7 @@ pub struct Route {
 }
 
 pub fn run(args: &Route) -> anyhow::Result<ExitCode> {
-    let config = sound::loaded(config::load_without_secrets(&args.config), "no alert has a way")?;
+    let config = sound::loaded(config::load_needing(Secrets::Spare, &args.config), "no alert has a way")?;
     let at = when::parse(&args.at, Clock.now()).map_err(anyhow::Error::msg).context("--at")?;
     let spec = &config.spec;
     let (given, known) = labels::read(&args.labels, spec).map_err(anyhow::Error::msg).context("--labels")?;

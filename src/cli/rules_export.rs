@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::output::Target;
-use crate::config;
 use crate::config::exported::{alert_name, labels};
 use crate::config::promql::Query;
 use crate::config::selector::Selector;
+use crate::config::{self, Secrets};
 use crate::engine::Spec;
 use crate::engine::histogram::Labels;
 use crate::engine::rule::{Limit, Rule, Schedule, Stage};
@@ -49,7 +49,7 @@ pub struct Export {
 }
 
 pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
-    let config = super::sound::loaded(config::load_without_secrets(&args.config), "nothing was exported")?;
+    let config = super::sound::loaded(config::load_needing(Secrets::Spare, &args.config), "nothing was exported")?;
     let text = export(&config.spec, &config.selectors);
     match &args.out {
         Some(path) => {

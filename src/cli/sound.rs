@@ -3,12 +3,21 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::config::{self, Config, Diagnostics, Loaded};
+use crate::config::{self, Config, Diagnostics, Loaded, Secrets};
+use crate::source::reader::Origin;
 
-/// The configuration of a main file for a command that asks its source and tells nobody; its warnings are shown.
-/// `undone` says what a broken one keeps from being done: `nothing was replayed`.
-pub fn configuration(file: &Path, undone: &str) -> anyhow::Result<Config> {
-    loaded(config::load_for_source(file), undone)
+/// The configuration of a main file for a command that reads history from `origin` and tells nobody; its warnings are
+/// shown. `undone` says what a broken one keeps from being done: `nothing was replayed`.
+pub fn configuration(file: &Path, origin: &Origin, undone: &str) -> anyhow::Result<Config> {
+    loaded(config::load_needing(secrets(origin), file), undone)
+}
+
+/// The secrets that reading history needs.
+pub fn secrets(origin: &Origin) -> Secrets {
+    match origin {
+        Origin::Source => Secrets::OfSource,
+        Origin::Recording(_) | Origin::Tsdb(_) => Secrets::Spare,
+    }
 }
 
 /// The same of a configuration that was read in another way.

@@ -108,7 +108,8 @@ impl Tune {
 }
 
 pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
-    let mut config = sound::configuration(&args.config, UNDONE)?;
+    let origin = args.stretch.origin();
+    let mut config = sound::configuration(&args.config, &origin, UNDONE)?;
     // What may be wrong with the arguments is said before anything is waited for.
     let written = WrittenRules::read(&config.files, &|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?;
     let space = space(args, &config, &written)?;
@@ -116,7 +117,7 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
     let incidents = sound::sound(known, "the file of incidents", UNDONE)?;
     let out = args.out.as_deref().map(|path| Target::new(path, args.force, &args.read())).transpose()?;
     let now = Clock.now();
-    let reader = Reader::open(&config, &args.stretch.origin())?.ok_or(ReplayError::NoHistory)?;
+    let reader = Reader::open(&config, &origin)?.ok_or(ReplayError::NoHistory)?;
     let mut remarks = Remarks::of(&reader);
     let (from, to) = args.stretch.slots(&reader, &config, now)?;
     if let Some(path) = &args.silences {

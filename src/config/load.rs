@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::Secrets;
 use super::decode::{Decode, Findings, Spanned, clipped};
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::env::{self, Env};
 use super::files::{Disk, Files, Memory};
-use super::validate::{Context, Secrets, validate};
+use super::validate::{Context, validate};
 use super::{Config, raw, yaml};
 use crate::engine::time::Duration;
 
@@ -39,15 +40,9 @@ pub fn load_with_process_env(path: &Path) -> Result<Loaded, Diagnostics> {
     load(path, &|name| std::env::var(name).ok())
 }
 
-/// [`load_with_process_env`] for those who tell nobody and ask nobody, as in a CI that must not know any secret: what
-/// the file of a secret or a certificate would hold is made up where it cannot be read.
-pub fn load_without_secrets(path: &Path) -> Result<Loaded, Diagnostics> {
-    load_from(&Disk, path, &|name| std::env::var(name).ok(), Secrets::Spare)
-}
-
-/// [`load_with_process_env`] for those who ask the source and tell nobody: only its secrets must be readable.
-pub fn load_for_source(path: &Path) -> Result<Loaded, Diagnostics> {
-    load_from(&Disk, path, &|name| std::env::var(name).ok(), Secrets::OfSource)
+/// [`load_with_process_env`] for those who need only some of the secrets.
+pub fn load_needing(secrets: Secrets, path: &Path) -> Result<Loaded, Diagnostics> {
+    load_from(&Disk, path, &|name| std::env::var(name).ok(), secrets)
 }
 
 /// [`load`] from texts by path instead of the disk; `main` is the path of the main file. Secret files are looked up
@@ -58,27 +53,28 @@ pub fn load_texts(main: &str, texts: &BTreeMap<String, String>, env: Env<'_>) ->
 
 /// What `other` makes of the configuration at `path`: itself, if it is a main file, that is if it names a source; or else
 /// the configuration with the rules, packs and journeys of `other` in place of those of the same names, and beside the
-/// others. Nobody is told anything of it, so only the source's secrets must be readable.
-pub fn load_other(path: &Path, other: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
-    load_other_from(&Disk, path, other, env)
+/// others. The environment is that of the process.
+pub fn load_other_needing(secrets: Secrets, path: &Path, other: &Path) -> Result<Loaded, Diagnostics> {
+    load_other_from(&Disk, path, other, &|name| std::env::var(name).ok(), secrets)
 }
 
-/// [`load_other`] with the environment of the process.
-pub fn load_other_with_process_env(path: &Path, other: &Path) -> Result<Loaded, Diagnostics> {
-    load_other(path, other, &|name| std::env::var(name).ok())
-}
-
-/// [`load_other`] from texts by path.
+/// [`load_other_needing`] from texts by path, for those who ask the source.
 pub fn load_other_texts(
     path: &str,
     other: &str,
     texts: &BTreeMap<String, String>,
     env: Env<'_>,
 ) -> Result<Loaded, Diagnostics> {
-    load_other_from(&Memory(texts), Path::new(path), Path::new(other), env)
+    load_other_from(&Memory(texts), Path::new(path), Path::new(other), env, Secrets::OfSource)
 }
 
-fn load_other_from(files: &dyn Files, path: &Path, other: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
+fn load_other_from(
+    files: &dyn Files,
+    path: &Path,
+    other: &Path,
+    env: Env<'_>,
+    secrets: Secrets,
+) -> Result<Loaded, Diagnostics> {
     let text = files.read(other, MAX_FILE_BYTES).map_err(|error| unreadable(other, &error))?;
     let tree = yaml::parse(&text, 0, &mut Vec::new());
     let is_main = |tree: yaml::Node| match tree.kind {
@@ -86,9 +82,9 @@ fn load_other_from(files: &dyn Files, path: &Path, other: &Path, env: Env<'_>) -
         _ => false,
     };
     if tree.is_some_and(is_main) {
-        return load_from(files, other, env, Secrets::OfSource);
+        return load_from(files, other, env, secrets);
     }
-    load_replacing(files, path, Some((other, text)), env, Secrets::OfSource)
+    load_replacing(files, path, Some((other, text)), env, secrets)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostics {

@@ -53,10 +53,10 @@ pub use self::diagnostic::Diagnostics;
 pub use self::email::{Email, Encryption, Login, Mailbox};
 pub use self::env::Env;
 pub use self::load::{
-    Loaded, load, load_for_source, load_other, load_other_texts, load_other_with_process_env, load_texts,
-    load_with_process_env, load_without_secrets,
+    Loaded, load, load_needing, load_other_needing, load_other_texts, load_texts, load_with_process_env,
 };
 pub use self::server::{Access, Server, ServerTls};
+pub use self::validate::Secrets;
 pub use self::yaml::texts_at;
 
 use std::collections::BTreeMap;

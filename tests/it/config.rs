@@ -131,6 +131,12 @@ fn who_sends_nothing_needs_no_secret_of_a_receiver() {
         for command in ["replay --from 1h", "record --from 1h --out /dev/null"] {
             let said = run(command);
             assert_eq!((said.contains(of_receiver), said.contains(of_source)), (false, needs_source), "{said}");
+            // From a file, the source is not asked.
+            for from in ["--tsdb /nowhere", "--recording /nowhere"] {
+                let said = run(&format!("{command} {from}"));
+                let mistakes = [of_receiver, of_source].map(|mistake| said.contains(mistake));
+                assert!(said.contains("/nowhere") && mistakes == [false; 2], "{said}");
+            }
         }
         let said = run("notify-test --all --dry-run");
         assert_eq!((said.contains(of_receiver), said.contains(of_source)), (true, needs_source), "{said}");

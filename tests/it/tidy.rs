@@ -5,15 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, and what each may use beside itself.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("engine", &[]),
+    ("zone", &[]),
     ("budget", &["engine"]),
-    ("template", &["engine"]),
-    ("config", &["engine", "budget", "template"]),
+    ("template", &["engine", "zone"]),
+    ("config", &["engine", "budget", "template", "zone"]),
     ("source", &["engine", "config", "clock", "telemetry", "http"]),
     ("notify", &["engine", "config", "template", "clock", "telemetry", "http"]),
     ("store", &["engine", "clock", "telemetry", "http"]),
-    ("replay", &["engine", "config", "source", "budget", "clock", "telemetry", "http"]),
+    ("replay", &["engine", "config", "source", "budget", "clock", "telemetry", "http", "zone"]),
     ("rule_test", &["engine", "config", "source"]),
     ("daemon", &["engine", "budget", "config", "source", "notify", "store", "clock", "telemetry", "http"]),
     (
@@ -31,6 +32,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
             "clock",
             "telemetry",
             "http",
+            "zone",
         ],
     ),
 ];

@@ -14,7 +14,7 @@ use crate::engine::time::Timestamp;
 use crate::replay::compare::{self, Comparison, Judged, Pair};
 use crate::replay::report::{Observed, observe};
 use crate::replay::{Document, Given, Progress, ReplayError, Replayed, replay_from};
-use crate::source::reader::Reader;
+use crate::source::reader::{Origin, Reader};
 use crate::zone::Zone;
 
 pub enum Subject {
@@ -34,13 +34,13 @@ pub enum Found {
 
 impl Subject {
     /// Reads the main file, and the file it is compared with; shows all that is wrong with them.
-    pub fn read(file: &Path, other: Option<&Path>, format: Format) -> anyhow::Result<Self> {
+    pub fn read(file: &Path, other: Option<&Path>, origin: &Origin, format: Format) -> anyhow::Result<Self> {
         if other.is_some() && format == Format::Html {
             anyhow::bail!("a comparison has no page: write --format text or json, or replay each by itself");
         }
-        let first = sound::configuration(file, UNDONE)?;
+        let first = sound::configuration(file, origin, UNDONE)?;
         let Some(other) = other else { return Ok(Self::One(Box::new(first))) };
-        let second = config::load_other_with_process_env(file, other);
+        let second = config::load_other_needing(sound::secrets(origin), file, other);
         let second = sound::sound(second, "the configuration to compare with", UNDONE)?;
         sound::show(&second.warnings);
         let pair = Box::new(Pair::new(first, second.config)?);

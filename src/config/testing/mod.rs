@@ -30,9 +30,9 @@ use crate::engine::time::{Duration, Timestamp};
 use super::decode::{Decode, Definitions, Findings};
 use super::diagnostic::{Diagnostic, Diagnostics, Span};
 use super::files::{Disk, Files};
-use super::load::{MAX_FILE_BYTES, load_without_secrets};
+use super::load::{MAX_FILE_BYTES, load_needing};
 use super::yaml::{self, Kind, Node};
-use super::{Config, Loaded};
+use super::{Config, Loaded, Secrets};
 
 /// The most slots of one test: a year at 30 s. More would be a mistyped duration.
 pub const MAX_SLOTS: i64 = 1 << 20;
@@ -249,7 +249,7 @@ fn is_promtools(tree: &Node) -> bool {
 }
 
 fn load_config(path: &Path, of_config: &mut Vec<Diagnostics>) -> Option<Config> {
-    match load_without_secrets(path) {
+    match load_needing(Secrets::Spare, path) {
         Ok(Loaded { config, warnings }) => {
             of_config.push(warnings);
             Some(config)

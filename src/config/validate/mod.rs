@@ -47,14 +47,14 @@ pub(super) struct Context<'a> {
     pub secrets: Secrets,
 }
 
-/// What it means that the file of a secret cannot be read.
+/// Which secrets are needed, and so what it means that the file of one, or of a certificate, cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Secrets {
-    /// An error.
+pub enum Secrets {
+    /// All of them: it is an error.
     Needed,
-    /// An error if it is a secret of the source, and nothing otherwise.
+    /// Those of the source, as nobody is told anything: with others it is nothing.
     OfSource,
-    /// Nothing: the secret is made up.
+    /// None, as nobody is asked, either, and a CI need not know them: what it would hold is made up.
     Spare,
 }
 
