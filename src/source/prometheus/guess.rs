@@ -20,7 +20,7 @@ use super::survey::{LOOKBACK, Survey};
 use super::{Prometheus, QUERIES_AT_ONCE};
 
 /// What the answer to a guess may take, in bytes: a few times a slice of the usual size, and a survey is cheaper.
-const GUESS_BYTES: usize = 16 << 20;
+const GUESS_BYTES: usize = 32 << 20;
 
 impl Prometheus {
     /// Whether the buckets that the budgets need can be guessed.

@@ -16,9 +16,11 @@ use crate::source::sampler::Grid;
 use super::history::{self, MAX_SLOTS, MAX_SLOTS_OF_CHUNKS, Surveys, columns, grid};
 use super::{Detail, History, Prometheus, slots_per_slice};
 
-/// What an answer of queries may take for one slice, in bytes, and what the counts of a slice of chunks would take, were
-/// they all put into slots at once: small enough that a few slices are nothing, large enough that the requests themselves
-/// and the server's search for each are.
+/// What an answer of queries may take for one slice, in bytes: small enough that a few are nothing, large enough that the
+/// requests themselves are.
+const ANSWER_BYTES: usize = 16 << 20;
+/// What the counts of a slice of chunks would take, in bytes, were they all put into slots at once. Its chunks are a third
+/// of that or less, and the server's search for them costs as much for a short slice.
 const SLICE_BYTES: usize = 32 << 20;
 /// What the counts of one piece may take in memory, in bytes: a processor's cache holds them from when they are decoded
 /// until they are counted, and the next piece takes their place.
@@ -119,7 +121,7 @@ impl Slices {
             match error {
                 _ if std::mem::take(&mut self.guesses) => {}
                 SourceError::TooManySlots { .. } if self.slots.is_some_and(|slots| slots > MAX_SLOTS) => {
-                    self.slots = Some(slots_per_slice(columns(&self.surveys, self.detail), SLICE_BYTES));
+                    self.slots = Some(slots_per_slice(columns(&self.surveys, self.detail), ANSWER_BYTES));
                 }
                 SourceError::TooLarge { .. } if self.slots.is_some_and(|slots| slots > 1) => {
                     self.slots = self.slots.map(|slots| slots / 2);
@@ -171,7 +173,7 @@ impl Slices {
         let slots = if self.prometheus.may_have_chunks() {
             slots_of_chunks(columns)
         } else {
-            slots_per_slice(columns, SLICE_BYTES)
+            slots_per_slice(columns, ANSWER_BYTES)
         };
         (self.slots, self.surveys) = (Some(slots), Arc::new(surveys));
         Ok(slots)
