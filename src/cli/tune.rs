@@ -16,10 +16,10 @@ use super::replay::silences;
 use super::stretch::{self, Stretch};
 use super::{interrupt, sound};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::config::bounds::{self, Bounds, Values};
 use crate::config::incidents::KnownIncidents;
 use crate::config::rewrite::WrittenRules;
+use crate::config::{Config, process_env};
 use crate::engine::rule::Limit;
 use crate::engine::time::Duration;
 use crate::replay::ReplayError;
@@ -111,7 +111,7 @@ pub fn run(args: &Tune) -> anyhow::Result<ExitCode> {
     let origin = args.stretch.origin();
     let mut config = sound::configuration(&args.config, &origin, UNDONE)?;
     // What may be wrong with the arguments is said before anything is waited for.
-    let written = WrittenRules::read(&config.files, &|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?;
+    let written = WrittenRules::read(&config.files, &process_env).map_err(anyhow::Error::msg)?;
     let space = space(args, &config, &written)?;
     let known = KnownIncidents::load(&args.incidents, &config.spec);
     let incidents = sound::sound(known, "the file of incidents", UNDONE)?;

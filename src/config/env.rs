@@ -8,6 +8,11 @@ use super::yaml::{Kind, Node};
 /// What asks for a variable of the environment.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// The environment of the process. A variable that is not UTF-8 counts as not set.
+pub fn process_env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Replaces all references below `node`; the tree's depth is bounded by its reader.
 pub(super) fn substitute(node: &mut Node, env: Env<'_>, findings: &mut Findings) {
     match &mut node.kind {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::Secrets;
 use super::decode::{Decode, Findings, Spanned, clipped};
 use super::diagnostic::{Diagnostic, Diagnostics};
-use super::env::{self, Env};
+use super::env::{self, Env, process_env};
 use super::files::{Disk, Files, Memory};
 use super::validate::{Context, validate};
-use super::{Config, raw, yaml};
+use super::{Config, Secrets, raw, yaml};
 use crate::engine::time::Duration;
 
 /// Larger files are refused unread.
@@ -35,14 +34,14 @@ pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
     load_from(&Disk, path, env, Secrets::Needed)
 }
 
-/// [`load`] with the environment of the process. A variable that is not UTF-8 counts as not set.
+/// [`load`] with the environment of the process.
 pub fn load_with_process_env(path: &Path) -> Result<Loaded, Diagnostics> {
-    load(path, &|name| std::env::var(name).ok())
+    load_needing(Secrets::Needed, path)
 }
 
 /// [`load_with_process_env`] for those who need only some of the secrets.
 pub fn load_needing(secrets: Secrets, path: &Path) -> Result<Loaded, Diagnostics> {
-    load_from(&Disk, path, &|name| std::env::var(name).ok(), secrets)
+    load_from(&Disk, path, &process_env, secrets)
 }
 
 /// [`load`] from texts by path instead of the disk; `main` is the path of the main file. Secret files are looked up
@@ -55,7 +54,7 @@ pub fn load_texts(main: &str, texts: &BTreeMap<String, String>, env: Env<'_>) ->
 /// the configuration with the rules, packs and journeys of `other` in place of those of the same names, and beside the
 /// others. The environment is that of the process.
 pub fn load_other_needing(secrets: Secrets, path: &Path, other: &Path) -> Result<Loaded, Diagnostics> {
-    load_other_from(&Disk, path, other, &|name| std::env::var(name).ok(), secrets)
+    load_other_from(&Disk, path, other, &process_env, secrets)
 }
 
 /// [`load_other_needing`] from texts by path, for those who ask the source.

@@ -51,7 +51,7 @@ mod yaml;
 pub use self::decode::nearest;
 pub use self::diagnostic::Diagnostics;
 pub use self::email::{Email, Encryption, Login, Mailbox};
-pub use self::env::Env;
+pub use self::env::{Env, process_env};
 pub use self::load::{
     Loaded, load, load_needing, load_other_needing, load_other_texts, load_texts, load_with_process_env,
 };

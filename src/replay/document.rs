@@ -220,12 +220,17 @@ impl Document {
 
     /// Writes the document as JSON with sorted keys, ended by a newline.
     pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        // Nearly all that is written are a few bytes, and a call each would take longer than they do.
-        let mut out = BufWriter::new(out);
-        serde_json::to_writer_pretty(&mut out, self)?;
-        out.write_all(b"\n")?;
-        out.flush()
+        write_pretty(self, out)
     }
+}
+
+/// Writes JSON for programs and people, ended by a newline.
+pub(super) fn write_pretty(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    // Nearly all that is written are a few bytes, and a call each would take longer than they do.
+    let mut out = BufWriter::new(out);
+    serde_json::to_writer_pretty(&mut out, value)?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// Through a `Value`, whose maps are sorted.

@@ -126,8 +126,6 @@ pub(super) async fn drive(
     let interval = config.spec.interval;
     let (from, to) = inwards((from, to), interval)?;
     let warm_from = warm_from(&config.spec, from);
-    // Its threads start while the source is waited for.
-    rayon::spawn(|| ());
     let reading = reader.read(warm_from, to, interval, detail, SLICE_DEADLINE);
     let mut recorder = Recorder::new(config.spec.clone(), from, detail).knowing(&given.known);
     let take = |history: &History| take(&mut recorder, history);

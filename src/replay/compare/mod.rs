@@ -21,7 +21,7 @@ use crate::engine::rule::Urgency;
 use crate::engine::sli::SloSpec;
 use crate::engine::time::Timestamp;
 
-use super::document::Document;
+use super::document::{Document, write_pretty};
 use super::score::telling::{Telling, Told};
 use super::score::{GRACE, Score, Statistics};
 
@@ -144,9 +144,7 @@ impl Comparison {
     /// Writes it as JSON with sorted keys, ended by a newline.
     pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         // Through a `Value`, whose maps are sorted.
-        let value = serde_json::to_value(self)?;
-        serde_json::to_writer_pretty(&mut *out, &value)?;
-        out.write_all(b"\n")
+        write_pretty(&serde_json::to_value(self)?, out)
     }
 }
 

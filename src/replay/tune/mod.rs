@@ -28,6 +28,7 @@ use crate::engine::Spec;
 use crate::engine::time::Timestamp;
 use crate::source::reader::Stop;
 
+use super::document::write_pretty;
 use super::{Document, Recorder};
 use frontier::{Goals, Trial};
 use part::{Part, Split, pages_so_far};
@@ -213,8 +214,7 @@ impl Tuning {
     /// One document, keys sorted: the same result, the same bytes.
     pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         // Through a `Value`, whose maps are sorted.
-        serde_json::to_writer_pretty(&mut *out, &serde_json::to_value(self)?)?;
-        out.write_all(b"\n")
+        write_pretty(&serde_json::to_value(self)?, out)
     }
 }
 

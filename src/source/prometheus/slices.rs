@@ -259,12 +259,11 @@ async fn read(
 /// Pieces of so many slots, after shorter ones: whoever takes them has nothing to do until the first is there.
 fn pieces(grid: Grid, slots: usize) -> VecDeque<Grid> {
     let mut left = grid;
-    let mut short = |part: usize| {
+    let short = [8, 4, 2].map(|part| {
         let (piece, others) = left.split_at((slots / part).min(left.slots));
         left = others;
         piece
-    };
-    let short = [8, 4, 2].map(&mut short);
+    });
     short.into_iter().filter(|piece| piece.slots > 0).chain(left.pieces(slots)).collect()
 }
 
