@@ -37,6 +37,7 @@ use std::sync::Arc;
 use message::{Matcher, Query, ReadRequest};
 use slowburn::clock::Stopwatch;
 use slowburn::config::{self, HttpClient};
+use slowburn::engine::counts::Counts;
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::source::prometheus::{History, HistorySeries};
 use slowburn::source::recording::Writer;
@@ -225,7 +226,7 @@ fn record(config: &str, layers: usize, file: &Path) {
                 counts.extend(*counted);
             }
             let labels = labels.map(|(name, value)| (name.to_owned(), value)).into();
-            series.push(HistorySeries { slo, labels, bounds: bounds.clone(), counts });
+            series.push(HistorySeries { slo, labels, bounds: bounds.clone(), counts: Counts::new(counts, 2) });
         }
         let (flawed, warnings) = (Vec::new(), Vec::new());
         let history = History { from: day(number), step, slots, series, flawed, warnings, partial: false };

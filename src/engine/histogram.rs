@@ -136,9 +136,14 @@ impl Snapshot {
 
     /// Adds a series' cumulative counts, in the order of the bounds it was bound with.
     pub fn push(&mut self, series: SeriesId, counts: &[f64]) {
-        self.rows.push((series, self.counts.len() as u32));
         // A few numbers: not worth the call that copying a slice is.
-        self.counts.extend(counts.iter().copied());
+        self.push_row(series, counts.iter().copied());
+    }
+
+    /// The same, one after the other.
+    pub fn push_row(&mut self, series: SeriesId, counts: impl Iterator<Item = f64>) {
+        self.rows.push((series, self.counts.len() as u32));
+        self.counts.extend(counts);
     }
 
     /// Notes that a series of this SLO template is there and cannot be used.

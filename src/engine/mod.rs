@@ -11,6 +11,8 @@ pub mod time;
 
 pub mod histogram;
 
+pub mod counts;
+
 pub mod counter;
 
 pub mod window;

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::engine::counts::Counts;
 use crate::engine::histogram::{Flaw, make_cumulative};
 
 use super::sampler::Run;
@@ -25,8 +26,14 @@ pub(super) struct Column {
 #[derive(Debug, PartialEq)]
 pub(super) struct Layout {
     pub bounds: Arc<[f64]>,
-    /// Slot-major; NaN in every column of a slot that does not belong here.
-    pub counts: Vec<f64>,
+    /// None in a slot that does not belong here.
+    pub counts: Counts,
+}
+
+/// A layout in the making.
+struct Sparse {
+    bounds: Arc<[f64]>,
+    rows: Vec<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -46,15 +53,13 @@ pub(super) struct OutOfRoom;
 pub(super) fn tabulate(mut columns: Vec<Column>, slots: usize, room: &mut usize) -> Result<Table, OutOfRoom> {
     columns.sort_by(|a, b| a.bound.total_cmp(&b.bound));
     let mut table = Table::default();
-    if columns.len().saturating_mul(slots) <= *room
-        && let Some(layout) = zip(&columns, slots)
-    {
-        *room -= layout.counts.len();
+    if let Some(layout) = side_by_side(&columns, slots, *room) {
+        *room -= layout.cells();
         table.layouts.push(layout);
         return Ok(table);
     }
     let (bounds, cells) = dense(columns, slots, *room, &mut table.flaw)?;
-    let mut layouts: BTreeMap<Vec<bool>, Layout> = BTreeMap::new();
+    let mut layouts: BTreeMap<Vec<bool>, Sparse> = BTreeMap::new();
     let mut present = vec![false; bounds.len()];
     for (slot, row) in cells.chunks_exact(bounds.len().max(1)).enumerate() {
         present.iter_mut().zip(row).for_each(|(present, count)| *present = !count.is_nan());
@@ -71,20 +76,20 @@ pub(super) fn tabulate(mut columns: Vec<Column>, slots: usize, room: &mut usize)
                 table.flawed_slots.push(slot as u32);
                 continue;
             }
-            layouts.insert(present.clone(), Layout::new(&bounds, &present, slots, room)?);
+            layouts.insert(present.clone(), Sparse::new(&bounds, &present, slots, room)?);
         }
         if let Some(layout) = layouts.get_mut(&present) {
             layout.put(slot, row.iter().copied().filter(|count| !count.is_nan()));
         }
     }
-    table.layouts = layouts.into_values().collect();
+    table.layouts = layouts.into_values().map(Layout::from).collect();
     table.layouts.sort_by(|a, b| a.bounds.partial_cmp(&b.bounds).unwrap_or(Ordering::Equal));
     Ok(table)
 }
 
 /// What columns nearly always are, in one go: distinct bounds up to `+Inf`, and every slot has all of them or none.
-/// `None` if they are anything else, which [`dense`] then sorts out.
-fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
+/// `None` if they are anything else, which [`dense`] then sorts out, or if there is no room.
+fn side_by_side(columns: &[Column], slots: usize, room: usize) -> Option<Layout> {
     let span = |column: &Column| (column.run.cells().0, column.run.len());
     let (first, length) = columns.first().map(span)?;
     let distinct = columns.windows(2).all(|pair| pair[0].bound < pair[1].bound);
@@ -92,67 +97,36 @@ fn zip(columns: &[Column], slots: usize) -> Option<Layout> {
     if !distinct || !alike || columns[columns.len() - 1].bound != f64::INFINITY {
         return None;
     }
-    let width = columns.len();
-    let cells: Vec<&[f64]> = columns.iter().map(|column| &column.run.cells().1[..length]).collect();
+    let cells: Vec<&[f64]> = columns.iter().map(|column| column.run.cells().1).collect();
+    let counts = match Counts::whole(&cells, first, slots) {
+        Some(counts) => counts,
+        None if columns.len().saturating_mul(slots) <= room => Counts::new(zip(&cells, first, slots)?, columns.len()),
+        None => return None,
+    };
     let bounds = columns.iter().map(|column| column.bound).collect();
-    if cells.iter().all(|cells| are_counts(cells)) {
-        let counts = match cells[..] {
-            // Nearly always it is a budget and all, or the bounds around a budget and all.
-            [budget, all] => interleave([budget, all], first, slots),
-            [below, above, all] => interleave([below, above, all], first, slots),
-            _ => {
-                let mut counts = vec![f64::NAN; width * slots];
-                let there = counts[first * width..].chunks_exact_mut(width).take(length);
-                for (slot, row) in there.enumerate() {
-                    row.iter_mut().zip(&cells).for_each(|(cell, cells)| *cell = cells[slot]);
-                    make_cumulative(row);
-                }
-                counts
-            }
-        };
-        return Some(Layout { bounds, counts });
-    }
+    Some(Layout { bounds, counts }).filter(|layout| layout.cells() <= room)
+}
+
+/// The same row by row: counts with fractions, slots without any, and buckets that were counted at different times.
+fn zip(columns: &[&[f64]], first: usize, slots: usize) -> Option<Vec<f64>> {
+    let width = columns.len();
     let mut counts = vec![f64::NAN; width * slots];
-    for (slot, row) in counts[first * width..].chunks_exact_mut(width).take(length).enumerate() {
-        if cells[0][slot].to_bits() == STALE_BITS {
-            if cells.iter().any(|cells| cells[slot].to_bits() != STALE_BITS) {
+    for (slot, row) in counts[first * width..].chunks_exact_mut(width).take(columns[0].len()).enumerate() {
+        if columns[0][slot].to_bits() == STALE_BITS {
+            if columns.iter().any(|column| column[slot].to_bits() != STALE_BITS) {
                 return None;
             }
             continue;
         }
-        for (cell, cells) in row.iter_mut().zip(&cells) {
-            *cell = cells[slot];
+        for (cell, column) in row.iter_mut().zip(columns) {
+            *cell = column[slot];
             if !(0.0..f64::INFINITY).contains(cell) {
                 return None;
             }
         }
         make_cumulative(row);
     }
-    Some(Layout { bounds, counts })
-}
-
-/// Puts columns of the same length side by side, from slot `first` on, each count no more than that of the bound above.
-fn interleave<const N: usize>(columns: [&[f64]; N], first: usize, slots: usize) -> Vec<f64> {
-    let length = columns[0].len();
-    let columns = columns.map(|column| &column[..length]);
-    let row = |slot| {
-        let mut row = columns.map(|column| column[slot]);
-        make_cumulative(&mut row);
-        row
-    };
-    let mut rows = Vec::with_capacity(slots);
-    rows.resize(first, [f64::NAN; N]);
-    rows.extend((0..length).map(row));
-    rows.resize(slots, [f64::NAN; N]);
-    rows.into_flattened()
-}
-
-/// Whether all are counts, none of them `-0.0`: without sign, and with an exponent that is not all ones.
-fn are_counts(cells: &[f64]) -> bool {
-    const SIGN: u64 = 1 << 63;
-    // All ones carry into the sign. Without a way out in the middle, it takes several at once.
-    let carried = |count: &f64| count.to_bits() | count.to_bits().wrapping_add(1 << 52);
-    cells.iter().fold(0, |carry, count| carry | carried(count)) & SIGN == 0
+    Some(counts)
 }
 
 /// Distinct bounds, ascending, and the slot-major cells under them.
@@ -209,16 +183,30 @@ fn flaw(bounds: &[f64], row: &[f64]) -> Option<Flaw> {
 }
 
 impl Layout {
+    /// What its counts take, as so many cells.
+    pub fn cells(&self) -> usize {
+        self.counts.bytes().div_ceil(size_of::<f64>())
+    }
+}
+
+impl From<Sparse> for Layout {
+    fn from(Sparse { bounds, rows }: Sparse) -> Self {
+        let buckets = bounds.len();
+        Self { bounds, counts: Counts::new(rows, buckets) }
+    }
+}
+
+impl Sparse {
     fn new(bounds: &[f64], present: &[bool], slots: usize, room: &mut usize) -> Result<Self, OutOfRoom> {
         let bounds: Arc<[f64]> = bounds.iter().zip(present).filter(|(_, present)| **present).map(|(b, _)| *b).collect();
         let cells = bounds.len() * slots;
         *room = room.checked_sub(cells).ok_or(OutOfRoom)?;
-        Ok(Self { bounds, counts: vec![f64::NAN; cells] })
+        Ok(Self { bounds, rows: vec![f64::NAN; cells] })
     }
 
     fn put(&mut self, slot: usize, counts: impl Iterator<Item = f64>) {
         let width = self.bounds.len();
-        let row = &mut self.counts[slot * width..][..width];
+        let row = &mut self.rows[slot * width..][..width];
         row.iter_mut().zip(counts).for_each(|(cell, count)| *cell = count);
         make_cumulative(row);
     }
@@ -236,10 +224,10 @@ mod tests {
     /// What the table says of a slot, layout by layout.
     fn row(table: &Table, slot: usize) -> Vec<(Vec<f64>, Vec<f64>)> {
         let rows = table.layouts.iter().map(|layout| {
-            let width = layout.bounds.len();
-            (layout.bounds.to_vec(), layout.counts[slot * width..][..width].to_vec())
+            let counts = layout.counts.row(slot)?.collect();
+            Some((layout.bounds.to_vec(), counts))
         });
-        rows.filter(|(_, counts)| counts.iter().any(|count| !count.is_nan())).collect()
+        rows.flatten().collect()
     }
 
     fn column(bound: f64, points: impl IntoIterator<Item = (u32, f64)>) -> Column {
@@ -279,11 +267,16 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_whatever_the_answer_says() {
-        let sparse = |bound: f64| column(bound, [(0, 1.0)]);
+        let sparse = |bound: f64| column(bound, [(0, 0.5)]);
         assert!(matches!(tabulate(vec![sparse(f64::INFINITY)], 10_000, &mut 9_999), Err(OutOfRoom)));
         let mut room = 25_000;
         assert!(tabulate(vec![sparse(f64::INFINITY)], 10_000, &mut room).is_ok());
         assert_eq!(room, 15_000);
+        // Whole numbers take half a cell each, and nothing where there are none.
+        let whole = column(f64::INFINITY, (0..100).map(|slot| (slot, 1.0)));
+        assert!(tabulate(vec![whole.clone()], 10_000, &mut room).is_ok());
+        assert_eq!(room, 15_000 - 50 - 1);
+        assert!(matches!(tabulate(vec![whole], 10_000, &mut 50), Err(OutOfRoom)));
         // Every slot another set of bounds.
         let changing: Vec<Column> = (0..40).map(|n| column(f64::from(n), [(n, 1.0)])).collect();
         let all = column(f64::INFINITY, (0..40).map(|slot| (slot, 1.0)));

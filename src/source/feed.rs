@@ -27,7 +27,7 @@ pub fn passage<'a>(engine: &mut Engine, history: &'a History) -> Passage<'a> {
     engine.forget_ended();
     let row = |series: &'a HistorySeries| {
         let id = engine.bind(series.slo, &series.labels, &series.bounds)?;
-        Some(Row { series: id, buckets: series.bounds.len(), counts: &series.counts })
+        Some(Row { series: id, counts: &series.counts })
     };
     let series = history.series.iter().filter_map(row).collect();
     let History { from, step, slots, flawed, partial, .. } = history;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::counts::Counts;
 use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
 
@@ -55,8 +56,8 @@ pub struct HistorySeries {
     pub labels: Labels,
     /// Upper bounds in seconds, ascending; the last is `+Inf`.
     pub bounds: Arc<[f64]>,
-    /// Cumulative counts, `slots * bounds.len()` of them, slot by slot. A slot without the series is NaN throughout.
-    pub counts: Vec<f64>,
+    /// One a bound in each slot.
+    pub counts: Counts,
 }
 
 impl History {
@@ -85,9 +86,7 @@ impl History {
         if self.partial {
             return 0;
         }
-        let begins = |series: &HistorySeries| {
-            series.counts.chunks_exact(series.bounds.len()).position(|counts| !counts[0].is_nan())
-        };
+        let begins = |series: &HistorySeries| series.counts.first_present(0..self.slots);
         let flawed = self.flawed.first().map(|(slot, _)| *slot);
         self.series.iter().filter_map(begins).chain(flawed).min().unwrap_or(self.slots)
     }
@@ -95,6 +94,13 @@ impl History {
     /// The last slot; before `from` if there is none.
     pub fn to(&self) -> Timestamp {
         self.from + Duration::from_ms(self.step.ms() * self.slots as i64) - self.step
+    }
+}
+
+impl HistorySeries {
+    /// The same in less memory, where that can be.
+    pub fn packed(self) -> Self {
+        Self { counts: self.counts.packed(), ..self }
     }
 }
 
@@ -159,7 +165,7 @@ impl Part {
         self.flawed
             .extend(table.flawed_slots.iter().flat_map(|slot| slos.iter().map(move |slo| (*slot as usize, *slo))));
         for layout in table.layouts {
-            *room = room.checked_sub(layout.counts.len() * (slos.len() - 1)).ok_or(OutOfRoom)?;
+            *room = room.checked_sub(layout.cells() * (slos.len() - 1)).ok_or(OutOfRoom)?;
             for &slo in others {
                 let (labels, bounds, counts) = (labels.clone(), Arc::clone(&layout.bounds), layout.counts.clone());
                 self.series.push(HistorySeries { slo, labels, bounds, counts });

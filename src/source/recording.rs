@@ -179,7 +179,7 @@ fn encode(history: &History, columns: &[(&HistorySeries, usize)], slots: Range<u
     let mut encoder = Encoder::default();
     let mut first_ms = None;
     for slot in slots {
-        let counts = columns.iter().map(|(series, bucket)| series.counts[slot * series.bounds.len() + bucket]);
+        let counts = columns.iter().map(|(series, bucket)| series.counts.count(slot, *bucket));
         if let Some(count) = counts.into_iter().find(|count| !count.is_nan()) {
             let unix_ms = history.from.unix_ms() + history.step.ms() * slot as i64;
             first_ms.get_or_insert(unix_ms);

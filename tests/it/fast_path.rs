@@ -4,10 +4,10 @@
 mod ahead;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use prost::Message;
 use slowburn::config::{self, Config, HttpClient};
+use slowburn::engine::counts::Counts;
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::replay::{Document, Recorder, replay};
 use slowburn::source::Source;
@@ -230,8 +230,8 @@ async fn stepped(config: &Config) -> Document {
         let series = poll.series.into_iter().map(|(slo, histogram)| HistorySeries {
             slo,
             labels: histogram.labels,
-            bounds: Arc::clone(&histogram.bounds),
-            counts: histogram.counts,
+            counts: Counts::new(histogram.counts, histogram.bounds.len()),
+            bounds: histogram.bounds,
         });
         recorder.take(&History {
             from: slot,

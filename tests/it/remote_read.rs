@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use slowburn::config::HttpClient;
+use slowburn::engine::counts::Counts;
 use slowburn::engine::histogram::Labels;
 use slowburn::engine::time::{Duration, Timestamp};
 use slowburn::source::prometheus::{Detail, History, HistorySeries, Prometheus, Slices};
@@ -92,7 +93,7 @@ async fn history(source: &Prometheus, detail: Detail) -> History {
 
 /// All series to the bit: NaN, which stands for nothing, equals itself.
 fn rows(history: &History) -> Vec<(usize, Labels, Vec<f64>, Vec<u64>)> {
-    let bits = |counts: &[f64]| counts.iter().map(|count| count.to_bits()).collect();
+    let bits = |counts: &Counts| counts.iter().map(f64::to_bits).collect();
     let row = |one: &HistorySeries| (one.slo, one.labels.clone(), one.bounds.to_vec(), bits(&one.counts));
     history.series.iter().map(row).collect()
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use slowburn::engine::Spec;
 use slowburn::engine::collect::DigestSpec;
+use slowburn::engine::counts::Counts;
 use slowburn::engine::hours::Hours;
 use slowburn::engine::maintenance::Maintenance;
 use slowburn::engine::time::{Calendar, Duration, Timestamp};
@@ -49,9 +50,10 @@ pub fn part(plan: &Plan, series: &[Series], from: Timestamp, length: Duration, s
         slo: slo(series).expect("every series has a layer"),
         labels: series.labels.clone(),
         bounds: Arc::clone(&series.bounds_s),
-        counts: (0..slots as i64)
-            .flat_map(|slot| counts_at(series, from + Duration::from_ms(slot * step.ms())))
-            .collect(),
+        counts: Counts::new(
+            (0..slots as i64).flat_map(|slot| counts_at(series, from + Duration::from_ms(slot * step.ms()))).collect(),
+            series.bounds_s.len(),
+        ),
     });
     History { from, step, slots, series: rows.collect(), flawed: Vec::new(), warnings: Vec::new(), partial: false }
 }

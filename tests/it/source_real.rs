@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use slowburn::engine::histogram::Labels;
 use slowburn::engine::time::{Duration, Timestamp};
-use slowburn::source::prometheus::{Detail, History, Prometheus, Slices, slots_per_slice};
+use slowburn::source::prometheus::{Detail, History, HistorySeries, Prometheus, Slices, slots_per_slice};
 
 use crate::real;
 use crate::source::{SLOT, plan, prometheus};
@@ -79,11 +79,11 @@ pub type Row = (usize, Labels, Vec<f64>, Vec<f64>);
 
 /// What `history` says that a poll at `slot` would have seen.
 pub fn at(history: &History, slot: usize) -> Vec<Row> {
-    let rows = history.series.iter().map(|series| {
-        let width = series.bounds.len();
-        (series.slo, series.labels.clone(), series.bounds.to_vec(), series.counts[slot * width..][..width].to_vec())
-    });
-    rows.filter(|(_, _, _, counts)| !counts[0].is_nan()).collect()
+    let row = |series: &HistorySeries| {
+        let counts = series.counts.row(slot)?.collect();
+        Some((series.slo, series.labels.clone(), series.bounds.to_vec(), counts))
+    };
+    history.series.iter().filter_map(row).collect()
 }
 
 pub async fn polled(source: &Prometheus, at: Timestamp) -> Vec<Row> {

@@ -14,6 +14,7 @@ use super::plan::{Look, Plan};
 use super::{Effect, Engine};
 use crate::engine::alert::AlertKey;
 use crate::engine::counter::{Counter, Seen};
+use crate::engine::counts::Counts;
 use crate::engine::histogram::{SeriesId, Snapshot};
 use crate::engine::incident::SOURCE_INCIDENT;
 use crate::engine::rule::Schedule;
@@ -47,9 +48,8 @@ pub struct Passage<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     pub series: SeriesId,
-    pub buckets: usize,
-    /// Cumulative counts, `buckets` a slot; a slot without the series is NaN throughout.
-    pub counts: &'a [f64],
+    /// In all slots.
+    pub counts: &'a Counts,
 }
 
 /// One SLO's part of a passage. No two of them touch the same.
@@ -70,6 +70,8 @@ pub struct Job<'a> {
     seen: (Sight, Timestamp),
     notes: Vec<Note>,
     evaluations: u64,
+    /// For the counts of one slot.
+    row: Vec<f64>,
 }
 
 /// What all jobs of a stretch of slots share.
@@ -129,8 +131,8 @@ impl Passage<'_> {
         snapshot.partial = self.partial;
         self.flawed_in(number..number + 1).for_each(|(_, template)| snapshot.push_flawed(*template));
         for row in &self.series {
-            if let Some(counts) = row.counts_at(number) {
-                snapshot.push(row.series, counts);
+            if let Some(counts) = row.counts.row(number) {
+                snapshot.push_row(row.series, counts);
             }
         }
     }
@@ -138,29 +140,6 @@ impl Passage<'_> {
     fn flawed_in(&self, range: Range<usize>) -> impl Iterator<Item = &(usize, usize)> {
         let first = self.flawed.partition_point(|(at, _)| *at < range.start);
         self.flawed[first..].iter().take_while(move |(at, _)| *at < range.end)
-    }
-}
-
-impl<'a> Row<'a> {
-    fn is_present(&self, number: usize) -> bool {
-        !self.counts[number * self.buckets].is_nan()
-    }
-
-    /// Whether so many slots of `range` one after the other may be without it: else one at least would be looked at here.
-    fn may_be_absent(&self, range: Range<usize>, many: usize) -> bool {
-        range.step_by(many.max(1)).any(|at| !self.is_present(at))
-    }
-
-    /// The first slot of `range` that has it again after more than `most` slots without, or the end.
-    fn first_return(&self, range: Range<usize>, most: usize) -> usize {
-        let mut seen = range.start;
-        let returns = |at: &usize| self.is_present(*at) && at - std::mem::replace(&mut seen, *at) > most;
-        range.clone().find(returns).unwrap_or(range.end)
-    }
-
-    fn counts_at(&self, number: usize) -> Option<&'a [f64]> {
-        let counts = &self.counts[number * self.buckets..][..self.buckets];
-        (!counts[0].is_nan()).then_some(counts)
     }
 }
 
@@ -257,7 +236,7 @@ impl Engine {
         let end = range.end.min(start + most);
         let mut end = first_where(start..end, |at| passage.slot(at) > counts_until);
         for row in &passage.series {
-            let Some(present) = (start..end).find(|at| row.is_present(*at)) else { continue };
+            let Some(present) = row.counts.first_present(start..end) else { continue };
             let series = &self.series[row.series.0 as usize];
             let slo = &self.slos[series.slo as usize];
             let slot = first.slot_number(interval) + (present - start) as i64;
@@ -265,8 +244,8 @@ impl Engine {
             let is_late = seen.is_some_and(|seen| slot - seen.slot > self.lookback_slots);
             if !series.current || !slo.has_counted() || is_late || slo.is_excluded(slot, seen) {
                 end = present;
-            } else if row.may_be_absent(present..end, self.lookback_slots as usize) {
-                end = row.first_return(present..end, self.lookback_slots as usize);
+            } else {
+                end = row.counts.first_return(present..end, self.lookback_slots as usize);
             }
         }
         end
@@ -303,15 +282,15 @@ impl Engine {
             flawed: Vec::new(),
             notes: Vec::new(),
             evaluations: 0,
+            row: Vec::new(),
         });
         let mut jobs: Vec<Job<'a>> = jobs.collect();
         for row in &passage.series {
             let known = &mut self.series[row.series.0 as usize];
             let counter = std::mem::replace(&mut known.counter, Counter::new(0));
-            let counts = &row.counts[range.start * row.buckets..range.end * row.buckets];
             let job = &mut jobs[known.slo as usize];
             job.ids.push(row.series);
-            job.series.push(Counting { counts, layout: known.layout as usize, counter });
+            job.series.push(Counting { counts: row.counts, from: range.start, layout: known.layout as usize, counter });
         }
         for (at, template) in passage.flawed_in(range.clone()) {
             let of_template = self.instances[*template].values();
@@ -419,10 +398,12 @@ impl Job<'_> {
         let born_at_zero = self.born_at_zero();
         for counting in &mut self.series {
             let (layout, is_new) = (counting.layout, counting.counter.seen().is_none());
-            let Some(counts) = counting.counts_at(at) else { continue };
+            let Some(counts) = counting.counts.row(counting.from + at) else { continue };
+            self.row.clear();
+            self.row.extend(counts);
             let sums = self.slo.sums_of(now.slot, layout);
             let (within, born_at_zero) = (self.stretch.return_within_polls, is_new && born_at_zero);
-            if counting.counter.advance(now, counts, within, born_at_zero, sums) {
+            if counting.counter.advance(now, &self.row, within, born_at_zero, sums) {
                 self.slo.note_measured(now.slot, layout);
             }
         }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{GOOD, Layout, Row, SEEN, Sight, Slo, TOTAL};
 use crate::engine::counter::{Counter, Seen};
+use crate::engine::counts::{Counts, Rows, add_whole};
 use crate::engine::time::{Duration, Timestamp};
 use crate::engine::window::{Age, History};
 
@@ -22,10 +23,12 @@ pub struct Slots {
     pub many: usize,
 }
 
-/// One series' cumulative counts in each of the slots; a slot without the series is NaN throughout.
+/// One series' counts in the slots.
 #[derive(Debug)]
 pub struct Counting<'a> {
-    pub counts: &'a [f64],
+    pub counts: &'a Counts,
+    /// Which of its slots is the first one here.
+    pub from: usize,
     pub layout: usize,
     pub counter: Counter,
 }
@@ -40,7 +43,7 @@ pub struct Bounds {
 
 /// One series while its slots are counted.
 struct Known<'a, const N: usize> {
-    rows: &'a [[f64; N]],
+    rows: Rows<'a, N>,
     last: Option<[f64; N]>,
     seen_at: Option<usize>,
 }
@@ -56,14 +59,6 @@ impl Slots {
 
     pub fn seen(&self, at: usize) -> Seen {
         Seen { poll: self.first.poll + at as i64, slot: self.number(at) }
-    }
-}
-
-impl<'a> Counting<'a> {
-    pub fn counts_at(&self, at: usize) -> Option<&'a [f64]> {
-        let buckets = self.counter.buckets();
-        let counts = &self.counts[at * buckets..][..buckets];
-        (!counts[0].is_nan()).then_some(counts)
     }
 }
 
@@ -148,9 +143,8 @@ impl Slo {
             // A budget and all, or the bounds around a budget and all.
             2 => self.count_buckets::<2>(series, slots, born_at_zero, changed),
             3 => self.count_buckets::<3>(series, slots, born_at_zero, changed),
-            _ => return false,
+            _ => false,
         }
-        true
     }
 
     /// Takes note of what can be seen at slots that were counted, of which the first has number `from` of all; `before` is
@@ -189,18 +183,20 @@ impl Slo {
         }
     }
 
-    /// What [`Counter::advance`] and [`Slo::close_slot`] would make of each slot.
+    /// What [`Counter::advance`] and [`Slo::close_slot`] would make of each slot. Returns whether it did; if not, nothing was
+    /// done.
     fn count_buckets<const N: usize>(
         &mut self,
         series: &mut [Counting<'_>],
         slots: &Slots,
         born_at_zero: bool,
         mut changed: impl FnMut(usize, Sight),
-    ) {
-        let Layout { good: Ok(good), sums: kept, .. } = &self.layouts[0] else { return };
+    ) -> bool {
+        let Layout { good: Ok(good), sums: kept, .. } = &self.layouts[0] else { return false };
         let (good, mut sums) = (*good, [0.0; N]);
         sums.copy_from_slice(kept);
-        let mut known: Vec<Known<'_, N>> = series.iter().map(Known::new).collect();
+        let known: Option<Vec<Known<'_, N>>> = series.iter().map(|series| Known::new(series, slots.many)).collect();
+        let Some(mut known) = known else { return false };
         let mut before: Row = self.newest().unwrap_or_default();
         if self.rising.end != slots.number(0) {
             self.rising.start = slots.number(0) - 1;
@@ -215,10 +211,10 @@ impl Slo {
             if !known.is_empty() && known.iter().all(|series| series.goes_on(range.clone())) {
                 go_on(&mut known, &range, &mut sums, counted);
                 present.fill(true);
-                rows.iter_mut().for_each(|row| {
-                    self.seen_slots += 1.0;
-                    row[SEEN] = self.seen_slots;
-                });
+                // A whole number, as each slot adds one.
+                let seen_slots = self.seen_slots;
+                (1u32..).zip(&mut *rows).for_each(|(more, row)| row[SEEN] = seen_slots + f64::from(more));
+                self.seen_slots += many as f64;
                 (present_at, measured_at) = (Some(range.end - 1), Some(range.end - 1));
             } else {
                 for (place, at) in range.clone().enumerate() {
@@ -257,6 +253,7 @@ impl Slo {
                 counting.counter.stand_at(slots.seen(at), &last);
             }
         }
+        true
     }
 }
 
@@ -275,10 +272,10 @@ fn go_on<const N: usize>(
         counted: &mut [[f64; N]],
     ) {
         let mut last = known.each_ref().map(|series| series.last.unwrap_or([0.0; N]));
-        let rows = known.each_ref().map(|series| &series.rows[range.clone()][..counted.len()]);
-        for (place, counted) in counted.iter_mut().enumerate() {
+        let rows = known.each_ref().map(|series| &series.rows);
+        for (at, counted) in range.clone().zip(counted) {
             for (rows, last) in rows.iter().zip(&mut last) {
-                let now = rows[place];
+                let Some(now) = rows.at(at) else { continue };
                 for bucket in 0..N {
                     sums[bucket] += now[bucket] - last[bucket];
                 }
@@ -289,6 +286,13 @@ fn go_on<const N: usize>(
         for (series, last) in known.iter_mut().zip(last) {
             (series.last, series.seen_at) = (Some(last), Some(range.end - 1));
         }
+    }
+    let begun = known.iter().map(|series| (&series.rows, series.last.unwrap_or([0.0; N])));
+    if add_whole(begun, range, sums, counted) {
+        for series in known {
+            (series.last, series.seen_at) = (series.rows.at(range.end - 1), Some(range.end - 1));
+        }
+        return;
     }
     if let Ok(one) = <&mut [Known<'_, N>; 1]>::try_from(&mut *known) {
         return together(one, range, sums, counted);
@@ -308,30 +312,21 @@ fn go_on<const N: usize>(
 }
 
 impl<'a, const N: usize> Known<'a, N> {
-    fn new(Counting { counts, counter, .. }: &Counting<'a>) -> Self {
+    /// `None` if the series has other buckets.
+    fn new(Counting { counts, from, counter, .. }: &Counting<'a>, slots: usize) -> Option<Self> {
         let last = counter.seen().and_then(|_| counter.last().try_into().ok());
-        Self { rows: counts.as_chunks().0, last, seen_at: None }
+        Some(Self { rows: counts.rows(*from..from + slots)?, last, seen_at: None })
     }
 
     /// Whether it is there in each of the slots, and no bucket ever falls.
     fn goes_on(&self, slots: Range<usize>) -> bool {
-        let Some(last) = &self.last else { return false };
-        let rows = &self.rows[slots];
-        // Without a way out in the middle, it takes several at once. What is not there does not rise, either.
-        let rises = |now: &[f64], before: &[f64]| {
-            now.iter().zip(before).fold(1, |rises, (now, before)| rises & u64::from(now >= before)) == 1
-        };
-        let (first, counts) = (rows[0], rows.as_flattened());
-        rises(&first, last) && rises(&counts[N..], counts)
+        self.last.as_ref().is_some_and(|last| self.rows.rise(last, slots))
     }
 
     /// Counts any slot. `None` where it is not there, or else whether its increase could be measured.
     #[inline]
     fn advance(&mut self, at: usize, born_at_zero: bool, sums: &mut [f64; N]) -> Option<bool> {
-        let counts = self.rows[at];
-        if counts[0].is_nan() {
-            return None;
-        }
+        let counts = self.rows.at(at)?;
         self.seen_at = Some(at);
         let is_known = self.last.is_some() || born_at_zero;
         if is_known {
@@ -379,7 +374,7 @@ mod tests {
         slo
     }
 
-    fn counts(does: &[Does]) -> Vec<f64> {
+    fn counts(does: &[Does], packed: bool) -> Counts {
         let [mut good, mut total] = [0.0; 2];
         let rows = does.iter().map(|does| {
             match *does {
@@ -393,7 +388,8 @@ mod tests {
             }
             [good, total]
         });
-        rows.collect::<Vec<_>>().into_flattened()
+        let counts = Counts::new(rows.collect::<Vec<_>>().into_flattened(), 2);
+        if packed { counts.packed() } else { counts }
     }
 
     fn does(odd: bool) -> impl Strategy<Value = Vec<Does>> {
@@ -413,10 +409,11 @@ mod tests {
         #[test]
         fn no_slot_of_a_range_is_beyond_its_bounds(
             (odd, series) in any::<bool>().prop_flat_map(|odd| (Just(odd), prop::collection::vec(does(odd), 1..4))),
+            packed: bool,
             stretch in 1..1400usize,
             looks in prop::collection::vec((1..900i64, 0..1400usize, 1..80usize), 40),
         ) {
-            let counts: Vec<Vec<f64>> = series.iter().map(|does| counts(does)).collect();
+            let counts: Vec<Counts> = series.iter().map(|does| counts(does, packed)).collect();
             let mut slo = slo();
             // The slot before, in which a series was there.
             slo.sums_of(99, 0);
@@ -428,7 +425,7 @@ mod tests {
                 let first = Seen { poll: 100 + from as i64, slot: 100 + from as i64 };
                 let slots = Slots { from: Timestamp::from_unix_s(first.slot * 30), step: STEP, first, many };
                 let counting = counts.iter().zip(std::mem::take(&mut counters)).map(|(counts, counter)| {
-                    Counting { counts: &counts[from * 2..(from + many) * 2], layout: 0, counter }
+                    Counting { counts, from, layout: 0, counter }
                 });
                 let mut counting: Vec<Counting<'_>> = counting.collect();
                 let seen = (slo.sight, slo.sight_since);

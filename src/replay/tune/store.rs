@@ -1,5 +1,6 @@
 //! History that is read once and replayed many times: packed in memory, bounded, cut where a part is held back.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -7,7 +8,6 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::engine::Spec;
-use crate::engine::histogram::Labels;
 use crate::engine::time::{Duration, Timestamp};
 use crate::replay::driver::{SLICE_DEADLINE, detail, warm_from};
 use crate::replay::{Document, Progress, Recorder};
@@ -17,8 +17,6 @@ use crate::source::reader::Reader;
 
 /// As much as packed history may take: 30 days and the 30 before them of some 250 layers with two instances each.
 pub const MAX_BYTES: usize = 2 << 30;
-/// Stands for "not there" among differences.
-const ABSENT: u32 = u32::MAX;
 
 /// Why history could not be kept.
 #[derive(Debug, Error)]
@@ -45,37 +43,7 @@ pub struct Store {
     pub from: Timestamp,
     pub to: Timestamp,
     detail: Detail,
-    slices: Vec<Packed>,
-}
-
-/// A slice of history.
-#[derive(Debug)]
-struct Packed {
-    from: Timestamp,
-    step: Duration,
-    slots: usize,
-    series: Vec<PackedSeries>,
-    flawed: Vec<(usize, usize)>,
-    partial: bool,
-}
-
-#[derive(Debug)]
-struct PackedSeries {
-    slo: usize,
-    labels: Labels,
-    bounds: Arc<[f64]>,
-    counts: Counts,
-}
-
-/// Slot by slot, one count a bound.
-#[derive(Debug)]
-enum Counts {
-    /// Whole numbers: differences to each bound's least count, half the size.
-    Narrow {
-        least: Vec<f64>,
-        above: Vec<u32>,
-    },
-    Wide(Vec<f64>),
+    slices: Vec<History>,
 }
 
 impl Store {
@@ -137,10 +105,10 @@ impl Store {
     }
 
     /// Returns how many bytes the slice takes.
-    fn push(&mut self, history: History) -> usize {
-        let packed = Packed::new(history);
-        let bytes = packed.bytes();
-        self.slices.push(packed);
+    fn push(&mut self, mut slice: History) -> usize {
+        slice.series = slice.series.into_iter().map(HistorySeries::packed).collect();
+        let bytes = bytes(&slice);
+        self.slices.push(slice);
         bytes
     }
 
@@ -155,14 +123,13 @@ impl Store {
     /// Takes the engine through the history that only fills windows, for [`Self::replay_warm`].
     pub fn warm(&self, spec: Arc<Spec>) -> Recorder {
         let mut recorder = Recorder::new(spec, self.from, self.detail);
-        self.slices[..self.warming()].iter().for_each(|slice| recorder.take(&slice.unpacked(self.from)));
+        self.slices[..self.warming()].iter().for_each(|slice| recorder.take(&cut(slice, self.from)));
         recorder
     }
 
     /// How many slices end before anything is evaluated.
     fn warming(&self) -> usize {
-        let last = |slice: &Packed| slice.from + slice.step.times(slice.slots as f64 - 1.0);
-        self.slices.iter().take_while(|slice| last(slice) < self.from).count()
+        self.slices.iter().take_while(|slice| slice.to() < self.from).count()
     }
 
     /// As [`Self::replay`], without going through what fills windows once more where `warm`, which may be of other
@@ -191,12 +158,12 @@ impl Store {
     fn record(
         &self,
         mut recorder: Recorder,
-        slices: &[Packed],
+        slices: &[History],
         until: Timestamp,
         go_on: impl Fn(&Recorder) -> bool,
     ) -> Option<Document> {
         for slice in slices.iter().take_while(|slice| slice.from <= until) {
-            recorder.take(&slice.unpacked(until));
+            recorder.take(&cut(slice, until));
             if !go_on(&recorder) {
                 return None;
             }
@@ -205,85 +172,27 @@ impl Store {
     }
 }
 
-impl Packed {
-    fn new(history: History) -> Self {
-        let History { from, step, slots, series, flawed, partial, warnings: _ } = history;
-        let packed = series.into_iter().map(|HistorySeries { slo, labels, bounds, counts }| {
-            let counts = Counts::new(counts, bounds.len());
-            PackedSeries { slo, labels, bounds, counts }
-        });
-        Self { from, step, slots, series: packed.collect(), flawed, partial }
-    }
-
-    fn bytes(&self) -> usize {
-        let counts = self.series.iter().map(|series| match &series.counts {
-            Counts::Narrow { least, above } => size_of_val(&least[..]) + size_of_val(&above[..]),
-            Counts::Wide(counts) => size_of_val(&counts[..]),
-        });
-        counts.sum::<usize>() + self.series.len() * size_of::<PackedSeries>() + size_of_val(&self.flawed[..])
-    }
-
-    /// As it was read, up to `until`.
-    fn unpacked(&self, until: Timestamp) -> History {
-        let end = until.slot_number(self.step) - self.from.slot_number(self.step) + 1;
-        let slots = self.slots.min(end.max(0) as usize);
-        let series = self.series.iter().map(|series| HistorySeries {
-            slo: series.slo,
-            labels: series.labels.clone(),
-            bounds: Arc::clone(&series.bounds),
-            counts: series.counts.unpacked(slots * series.bounds.len()),
-        });
-        History {
-            from: self.from,
-            step: self.step,
-            slots,
-            series: series.collect(),
-            flawed: self.flawed.iter().filter(|(slot, _)| *slot < slots).copied().collect(),
-            warnings: Vec::new(),
-            partial: self.partial,
-        }
-    }
+/// What a slice takes in memory.
+fn bytes(slice: &History) -> usize {
+    let counts: usize = slice.series.iter().map(|series| series.counts.bytes()).sum();
+    counts + size_of_val(&slice.series[..]) + size_of_val(&slice.flawed[..])
 }
 
-impl Counts {
-    fn new(counts: Vec<f64>, bounds: usize) -> Self {
-        let mut least = vec![f64::INFINITY; bounds];
-        for row in counts.chunks_exact(bounds) {
-            // NaN is never the lesser one.
-            least.iter_mut().zip(row).for_each(|(least, count)| *least = least.min(*count));
-        }
-        let mut above = Vec::with_capacity(counts.len());
-        for (index, count) in counts.iter().enumerate() {
-            let least = least[index % bounds];
-            let difference = count - least;
-            let narrow = difference as u32;
-            match count.is_nan() {
-                true => above.push(ABSENT),
-                false if narrow < ABSENT && (least + f64::from(narrow)).to_bits() == count.to_bits() => {
-                    above.push(narrow);
-                }
-                false => return Counts::Wide(counts),
-            }
-        }
-        Counts::Narrow { least, above }
+/// A slice as it would have been read up to `until`.
+fn cut(slice: &History, until: Timestamp) -> Cow<'_, History> {
+    if slice.to() <= until {
+        return Cow::Borrowed(slice);
     }
-
-    fn unpacked(&self, cells: usize) -> Vec<f64> {
-        match self {
-            Counts::Wide(counts) => counts[..cells].to_vec(),
-            Counts::Narrow { least, above } => {
-                let mut counts = Vec::with_capacity(cells);
-                for row in above[..cells].chunks_exact(least.len()) {
-                    let count = |(above, least): (&u32, &f64)| match *above {
-                        ABSENT => f64::NAN,
-                        above => least + f64::from(above),
-                    };
-                    counts.extend(row.iter().zip(least).map(count));
-                }
-                counts
-            }
-        }
-    }
+    let slots = until.slot_number(slice.step) - slice.from.slot_number(slice.step) + 1;
+    let slots = slots.max(0) as usize;
+    let series = slice.series.iter().map(|series| HistorySeries {
+        slo: series.slo,
+        labels: series.labels.clone(),
+        bounds: Arc::clone(&series.bounds),
+        counts: series.counts.part(0..slots),
+    });
+    let flawed = slice.flawed.iter().filter(|(slot, _)| *slot < slots).copied();
+    Cow::Owned(History { slots, series: series.collect(), flawed: flawed.collect(), warnings: Vec::new(), ..*slice })
 }
 
 #[cfg(test)]
@@ -291,47 +200,37 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn any_count() -> impl Strategy<Value = f64> {
-        prop_oneof![
-            8 => (0..10_000_u32).prop_map(f64::from),
-            2 => Just(f64::NAN),
-            1 => Just(1e12 + 1.0),
-            1 => Just(0.5),
-            1 => Just(1e300),
-        ]
-    }
+    use crate::engine::counts::Counts;
+    use crate::engine::histogram::Labels;
 
     proptest! {
         #[test]
-        fn what_is_packed_comes_back(counts in prop::collection::vec([any_count(), any_count()], 1..20), until in 0..25_i64) {
+        fn what_is_cut_is_what_would_have_been_read(
+            counts in prop::collection::vec(prop::option::of(0..10_000_u32), 1..20),
+            until in 0..25_i64,
+        ) {
             let step = Duration::from_secs(30);
             let from = Timestamp::from_unix_s(1_772_366_400);
-            let slots = counts.len();
-            let series = HistorySeries {
-                slo: 3,
-                labels: Labels::new(),
-                bounds: [0.1, f64::INFINITY].into(),
-                counts: counts.concat(),
+            let row = |count: &Option<u32>| [count.map_or(f64::NAN, f64::from); 2];
+            let slice = |slots: usize| {
+                let series = HistorySeries {
+                    slo: 3,
+                    labels: Labels::new(),
+                    bounds: [0.1, f64::INFINITY].into(),
+                    counts: Counts::new(counts[..slots].iter().flat_map(row).collect(), 2),
+                };
+                let flawed = (0..slots).step_by(5).map(|slot| (slot, 3)).collect();
+                History { from, step, slots, series: vec![series], flawed, warnings: vec![], partial: true }
             };
-            let flawed = vec![(0, 3), (slots - 1, 3)];
-            let history = History { from, step, slots, series: vec![series], flawed, warnings: vec![], partial: true };
-            let back = Packed::new(history.clone()).unpacked(from + Duration::from_secs(30 * until));
-            let kept = slots.min(until as usize + 1);
-            prop_assert_eq!(back.slots, kept);
-            prop_assert_eq!((back.from, back.partial), (history.from, history.partial));
-            prop_assert!(back.flawed.iter().all(|(slot, _)| *slot < kept));
-            let bits = |counts: &[f64]| -> Vec<Option<u64>> {
-                counts.iter().map(|count| (!count.is_nan()).then_some(count.to_bits())).collect()
-            };
-            prop_assert_eq!(bits(&back.series[0].counts), bits(&history.series[0].counts[..kept * 2]));
+            let kept = counts.len().min(until as usize + 1);
+            let store = Store::of([slice(counts.len())], from, Detail::Counts);
+            let (cut, expected) = (cut(&store.slices[0], from + Duration::from_secs(30 * until)), slice(kept));
+            prop_assert_eq!((cut.from, cut.slots, cut.partial), (from, kept, true));
+            prop_assert_eq!(&cut.flawed, &expected.flawed);
+            for slot in 0..kept {
+                let row = |history: &History| history.series[0].counts.row(slot).map(Iterator::collect::<Vec<f64>>);
+                prop_assert_eq!(row(&cut), row(&expected));
+            }
         }
-    }
-
-    #[test]
-    fn whole_numbers_take_half_the_room() {
-        let narrow = Counts::new(vec![5.0, 1e12, f64::NAN, f64::NAN, 9.0, 1e12 + 7.0], 2);
-        assert!(matches!(narrow, Counts::Narrow { .. }), "{narrow:?}");
-        assert!(matches!(Counts::new(vec![0.5, 1.25], 1), Counts::Wide(_)));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use slowburn::config::incidents::Known;
 use slowburn::config::{self, Config};
+use slowburn::engine::counts::Counts;
 use slowburn::engine::histogram::Snapshot;
 use slowburn::engine::machine::ahead::Job;
 use slowburn::engine::silence::Silence;
@@ -199,17 +200,17 @@ fn slices(random: &mut Random, needed: bool) -> Vec<History> {
     let (mut slices, mut first) = (Vec::new(), 0);
     while first < SLOTS {
         let end = (first + 1 + random.below(800)).min(SLOTS);
-        let own = series.iter().map(|series| {
-            let width = series.bounds.len();
-            HistorySeries { counts: series.counts[first * width..end * width].to_vec(), ..series.clone() }
-        });
-        let own = own.filter(|series| series.counts.iter().any(|count| !count.is_nan()));
+        let mut own = Vec::new();
+        for series in series.iter().filter(|series| series.counts.first_present(first..end).is_some()) {
+            let part = HistorySeries { counts: series.counts.part(first..end), ..series.clone() };
+            own.push(if random.below(4) == 0 { part } else { part.packed() });
+        }
         let flawed = flawed.iter().filter(|(at, _)| (first..end).contains(at)).map(|(at, slo)| (at - first, *slo));
         slices.push(History {
             from: at(first),
             step: STEP,
             slots: end - first,
-            series: own.collect(),
+            series: own,
             flawed: flawed.collect(),
             warnings: Vec::new(),
             partial: random.below(12) == 0,
@@ -255,6 +256,9 @@ fn process(random: &mut Random, slo: usize, pod: usize, layouts: Bounds) -> Vec<
     let labels = BTreeMap::from([("pod".to_owned(), pod.to_string())]);
     let series = layouts.into_iter().zip(rows);
     series
-        .map(|(bounds, counts)| HistorySeries { slo, labels: labels.clone(), bounds: bounds.into(), counts })
+        .map(|(bounds, counts)| {
+            let counts = Counts::new(counts, bounds.len());
+            HistorySeries { slo, labels: labels.clone(), bounds: bounds.into(), counts }
+        })
         .collect()
 }

@@ -1,0 +1,474 @@
+//! What the buckets of one series had counted by each of many slots.
+//!
+//! Nearly always those are whole numbers in slots that follow one another. Then each is kept as how far it is above its
+//! bucket's base, which takes half as much memory, and several are added at once.
+//!
+//! ```
+//! use slowburn::engine::counts::Counts;
+//! let counts = Counts::new(vec![f64::NAN, f64::NAN, 5.0, 9.0, 7.0, 12.0], 2).packed();
+//! assert_eq!((counts.slots(), counts.first_present(0..3)), (3, Some(1)));
+//! assert_eq!(counts.row(2).map(Iterator::collect::<Vec<_>>), Some(vec![7.0, 12.0]));
+//! ```
+
+use std::ops::Range;
+
+/// Up to here all whole numbers are exact.
+const MAX_WHOLE: f64 = (1u64 << 53) as f64;
+/// What is above a base is less.
+const MAX_ABOVE: f64 = (1u64 << 32) as f64;
+/// A whole number below [`MAX_ABOVE`] that this was added to has its binary digits in the lower half of the bits.
+const SHIFT: f64 = (1u64 << 52) as f64;
+
+/// Cumulative counts, slot by slot, one a bucket; a slot without the series has none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counts {
+    slots: usize,
+    buckets: usize,
+    cells: Cells,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Cells {
+    /// Slot by slot; NaN in every bucket of a slot without the series.
+    Any(Vec<f64>),
+    /// Whole numbers, bucket by bucket, in the slots from `first` on and in no others.
+    Whole { first: usize, bases: Vec<f64>, above: Vec<u32> },
+}
+
+/// Some of the slots, of a series with `N` buckets.
+#[derive(Debug)]
+pub(super) enum Rows<'a, const N: usize> {
+    Any(&'a [[f64; N]]),
+    Whole(Whole<'a, N>),
+}
+
+#[derive(Debug)]
+pub(super) struct Whole<'a, const N: usize> {
+    first: usize,
+    bases: [f64; N],
+    /// By bucket, one a slot.
+    above: [&'a [u32]; N],
+}
+
+impl Counts {
+    /// Of rows of `buckets` counts; a slot without the series is NaN throughout.
+    pub fn new(rows: Vec<f64>, buckets: usize) -> Self {
+        Self { slots: rows.len() / buckets.max(1), buckets, cells: Cells::Any(rows) }
+    }
+
+    /// Of buckets, each with its counts in the slots from `first` on; no other of the `slots` has any. `None` if not all
+    /// are whole, or some count is more than that of the next bucket.
+    pub fn whole(columns: &[&[f64]], first: usize, slots: usize) -> Option<Self> {
+        let (buckets, length) = (columns.len(), columns.first()?.len());
+        let (mut bases, mut cells) = (Vec::with_capacity(buckets), Vec::with_capacity(buckets * length));
+        for column in columns {
+            let base = base(column)?;
+            let mut odd = 0;
+            cells.extend(column.iter().map(|count| {
+                let (above, is_odd) = above(*count, base);
+                odd |= is_odd;
+                above
+            }));
+            if odd != 0 {
+                return None;
+            }
+            bases.push(base);
+        }
+        let rises = |pair: &[&[f64]]| {
+            // Without a way out in the middle, it takes several at once.
+            pair[0].iter().zip(pair[1]).fold(1, |rises, (low, high)| rises & u64::from(low <= high)) == 1
+        };
+        let cells = Cells::Whole { first, bases, above: cells };
+        columns.windows(2).all(rises).then_some(Self { slots, buckets, cells })
+    }
+
+    /// The same in half the memory, where that can be.
+    pub fn packed(self) -> Self {
+        let Cells::Any(rows) = &self.cells else { return self };
+        let Some(first) = self.first_present(0..self.slots) else { return self };
+        let end = (first..self.slots).rev().find(|slot| self.is_present(*slot)).map_or(first, |last| last + 1);
+        let there = &rows[first * self.buckets..end * self.buckets];
+        let column = |bucket| there.iter().skip(bucket).step_by(self.buckets).copied().collect();
+        let columns: Vec<Vec<f64>> = (0..self.buckets).map(column).collect();
+        let columns: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
+        Self::whole(&columns, first, self.slots).unwrap_or(self)
+    }
+
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    pub fn buckets(&self) -> usize {
+        self.buckets
+    }
+
+    /// What the counts take in memory.
+    pub fn bytes(&self) -> usize {
+        match &self.cells {
+            Cells::Any(rows) => size_of_val(&rows[..]),
+            Cells::Whole { bases, above, .. } => size_of_val(&bases[..]) + size_of_val(&above[..]),
+        }
+    }
+
+    /// The count of one bucket; NaN in a slot without the series.
+    pub fn count(&self, slot: usize, bucket: usize) -> f64 {
+        match &self.cells {
+            Cells::Any(rows) => rows[slot * self.buckets + bucket],
+            Cells::Whole { first, bases, above } => {
+                let length = above.len() / self.buckets;
+                let at = slot.checked_sub(*first).filter(|at| *at < length);
+                at.map_or(f64::NAN, |at| bases[bucket] + f64::from(above[bucket * length + at]))
+            }
+        }
+    }
+
+    pub fn is_present(&self, slot: usize) -> bool {
+        !self.count(slot, 0).is_nan()
+    }
+
+    /// The counts of a slot, one a bucket; `None` without the series.
+    pub fn row(&self, slot: usize) -> Option<impl Iterator<Item = f64> + '_> {
+        self.is_present(slot).then(|| (0..self.buckets).map(move |bucket| self.count(slot, bucket)))
+    }
+
+    /// All counts, slot by slot; NaN in a slot without the series.
+    pub fn iter(&self) -> impl Iterator<Item = f64> + '_ {
+        (0..self.slots).flat_map(move |slot| (0..self.buckets).map(move |bucket| self.count(slot, bucket)))
+    }
+
+    /// The first slot of `range` that has the series.
+    pub fn first_present(&self, mut range: Range<usize>) -> Option<usize> {
+        match &self.cells {
+            Cells::Any(_) => range.find(|slot| self.is_present(*slot)),
+            Cells::Whole { first, above, .. } => {
+                let there = range.start.max(*first)..range.end.min(first + above.len() / self.buckets);
+                (!there.is_empty()).then_some(there.start)
+            }
+        }
+    }
+
+    /// The first slot of `range`, whose first one has the series, that has it again after more than `most` slots without,
+    /// or the end.
+    pub fn first_return(&self, range: Range<usize>, most: usize) -> usize {
+        // Else one at least would be looked at here.
+        let may_be_absent = || range.clone().step_by(most.max(1)).any(|slot| !self.is_present(slot));
+        if matches!(self.cells, Cells::Whole { .. }) || !may_be_absent() {
+            return range.end;
+        }
+        let mut seen = range.start;
+        let returns = |slot: &usize| self.is_present(*slot) && slot - std::mem::replace(&mut seen, *slot) > most;
+        range.clone().find(returns).unwrap_or(range.end)
+    }
+
+    /// Those of some of the slots.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let (slots, buckets) = (range.len(), self.buckets);
+        let cells = match &self.cells {
+            Cells::Any(rows) => Cells::Any(rows[range.start * buckets..range.end * buckets].to_vec()),
+            Cells::Whole { first, bases, above } => {
+                let length = above.len() / buckets;
+                let (first, there) = within(*first, length, &range);
+                let columns = above.chunks_exact(length.max(1)).flat_map(|column| &column[there.clone()]);
+                Cells::Whole { first, bases: bases.clone(), above: columns.copied().collect() }
+            }
+        };
+        Self { slots, buckets, cells }
+    }
+
+    /// Those of some of the slots, if there are `N` buckets.
+    pub(super) fn rows<const N: usize>(&self, range: Range<usize>) -> Option<Rows<'_, N>> {
+        match &self.cells {
+            _ if self.buckets != N => None,
+            Cells::Any(rows) => Some(Rows::Any(&rows.as_chunks().0[range])),
+            Cells::Whole { first, bases, above } => {
+                let length = above.len() / N;
+                let (first, there) = within(*first, length, &range);
+                let above = std::array::from_fn(|bucket| &above[bucket * length..][there.clone()]);
+                Some(Rows::Whole(Whole { first, bases: std::array::from_fn(|bucket| bases[bucket]), above }))
+            }
+        }
+    }
+}
+
+impl<const N: usize> Rows<'_, N> {
+    /// The counts of a slot; `None` without the series.
+    #[inline]
+    pub fn at(&self, slot: usize) -> Option<[f64; N]> {
+        match self {
+            Self::Any(rows) => Some(rows[slot]).filter(|row| !row[0].is_nan()),
+            Self::Whole(whole) => slot.checked_sub(whole.first).and_then(|at| whole.at(at)),
+        }
+    }
+
+    /// Whether the series is there in each of the slots, and no bucket ever falls, first from `last`.
+    pub fn rise(&self, last: &[f64; N], slots: Range<usize>) -> bool {
+        // Without a way out in the middle, it takes several at once. What is not there does not rise, either.
+        fn rise<T: PartialOrd>(now: &[T], before: &[T]) -> bool {
+            now.iter().zip(before).fold(1, |rise, (now, before)| rise & u64::from(now >= before)) == 1
+        }
+        match self {
+            Self::Any(rows) => {
+                let rows = &rows[slots];
+                let (first, counts) = (rows[0], rows.as_flattened());
+                rise(&first, last) && rise(&counts[N..], counts)
+            }
+            Self::Whole(whole) => {
+                let Some(there) = whole.places(&slots) else { return false };
+                let first = whole.at(there.start);
+                first.is_some_and(|first| rise(&first, last))
+                    && whole.above.iter().all(|column| rise(&column[there.clone()][1..], &column[there.clone()]))
+            }
+        }
+    }
+}
+
+impl<const N: usize> Whole<'_, N> {
+    fn at(&self, at: usize) -> Option<[f64; N]> {
+        let is_there = at < self.above[0].len();
+        is_there.then(|| std::array::from_fn(|bucket| self.bases[bucket] + f64::from(self.above[bucket][at])))
+    }
+
+    /// Where the slots are; `None` if not all have the series.
+    fn places(&self, slots: &Range<usize>) -> Option<Range<usize>> {
+        let there = slots.start.checked_sub(self.first)?..slots.end - self.first;
+        (there.end <= self.above[0].len()).then_some(there)
+    }
+}
+
+/// Adds to `sums` what series that [rise](Rows::rise) from their last counts count in the slots; `counted` takes the sums
+/// after each slot. Returns whether it did: only where every number is whole, so that it does not matter in what order
+/// they are added. If not, nothing was done.
+pub(super) fn add_whole<'a, const N: usize>(
+    series: impl Iterator<Item = (&'a Rows<'a, N>, [f64; N])> + Clone,
+    slots: &Range<usize>,
+    sums: &mut [f64; N],
+    counted: &mut [[f64; N]],
+) -> bool {
+    let columns = |rows: &'a Rows<'a, N>| match rows {
+        Rows::Any(_) => None,
+        Rows::Whole(whole) => whole.places(slots).map(|there| whole.above.map(|column| &column[there.clone()])),
+    };
+    // What each slot has more is above the bases.
+    let (mut offsets, mut above) = (*sums, [0.0; N]);
+    for (rows, last) in series.clone() {
+        let (Rows::Whole(whole), Some(columns)) = (rows, columns(rows)) else { return false };
+        if !last.into_iter().chain(*sums).all(is_whole) {
+            return false;
+        }
+        for bucket in 0..N {
+            offsets[bucket] += whole.bases[bucket] - last[bucket];
+            above[bucket] += columns[bucket].last().map_or(0.0, |last| f64::from(*last));
+        }
+    }
+    // Sums grow from slot to slot and from series to series: the last one is the greatest of all.
+    let total: [f64; N] = std::array::from_fn(|bucket| offsets[bucket] + above[bucket]);
+    if !total.iter().all(|total| *total < MAX_WHOLE) {
+        return false;
+    }
+    counted.fill(offsets);
+    for columns in series.filter_map(|(rows, _)| columns(rows)) {
+        let columns = columns.map(|column| &column[..counted.len()]);
+        for (place, counted) in counted.iter_mut().enumerate() {
+            for bucket in 0..N {
+                counted[bucket] += f64::from(columns[bucket][place]);
+            }
+        }
+    }
+    *sums = total;
+    true
+}
+
+/// Which part of a run of `length` from `first` on is in `range`: where it begins there, and its places.
+fn within(first: usize, length: usize, range: &Range<usize>) -> (usize, Range<usize>) {
+    let begin = range.start.clamp(first, first + length);
+    let end = range.end.clamp(begin, (first + length).max(begin));
+    (begin.max(range.start) - range.start, begin - first..end - first)
+}
+
+/// What the counts of a column are above; `None` if it cannot be whole numbers.
+fn base(column: &[f64]) -> Option<f64> {
+    let (first, last) = (*column.first()?, *column.last()?);
+    // With zero, a counter may start anew.
+    let base = if first.max(last) < MAX_ABOVE { 0.0 } else { first };
+    (is_whole(base) && (0.0..MAX_WHOLE - MAX_ABOVE).contains(&base)).then_some(base)
+}
+
+fn is_whole(number: f64) -> bool {
+    number.abs() < MAX_WHOLE && number.fract() == 0.0
+}
+
+/// How far `count` is above `base`, and zero if that is a whole number below [`MAX_ABOVE`].
+#[inline]
+fn above(count: f64, base: f64) -> (u32, u64) {
+    let far = count - base;
+    let shifted = far + SHIFT;
+    let bits = shifted.to_bits();
+    let lost = (shifted - SHIFT).to_bits() ^ far.to_bits();
+    (bits as u32, (bits ^ SHIFT.to_bits()) >> 32 | lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Row = Option<[f64; 2]>;
+
+    fn of(rows: &[Row]) -> Counts {
+        Counts::new(rows.iter().flat_map(|row| row.unwrap_or([f64::NAN; 2])).collect(), 2)
+    }
+
+    /// A series that counts, and now and then starts anew, is not there, or counts halves.
+    fn any_rows() -> impl Strategy<Value = Vec<Row>> {
+        let begin = prop::sample::select(vec![
+            0.0,
+            3.0,
+            4_294_967_290.0,
+            1e12,
+            MAX_WHOLE - MAX_ABOVE - 50.0,
+            MAX_WHOLE - 2.0,
+            1e300,
+        ]);
+        let steps = |odd: u32| {
+            let does = prop_oneof![60 => Just(0u8), odd => Just(1), odd => Just(2), odd => Just(3)];
+            prop::collection::vec((does, 0..9u32, 0..9u32), 1..40)
+        };
+        let steps = prop_oneof![steps(0), steps(1)];
+        (begin, 0..4u32, 0..4usize, 0..4usize, steps).prop_map(|(begin, slow, before, after, steps)| {
+            let (mut good, mut slow): (f64, f64) = (begin, f64::from(slow));
+            let there = steps.into_iter().map(|(does, more, slower)| {
+                match does {
+                    1 => (good, slow) = (0.0, 0.0),
+                    2 => return None,
+                    3 => good += 0.5,
+                    _ => (good, slow) = (good + f64::from(more), slow + f64::from(slower)),
+                }
+                Some([good, good + slow])
+            });
+            let there: Vec<Row> = there.collect();
+            [vec![None; before], there, vec![None; after]].concat()
+        })
+    }
+
+    /// As [`Counts::first_return`] says.
+    fn first_return(rows: &[Row], range: Range<usize>, most: usize) -> usize {
+        let mut seen = range.start;
+        for slot in range.clone().filter(|slot| rows[*slot].is_some()) {
+            if slot - seen > most {
+                return slot;
+            }
+            seen = slot;
+        }
+        range.end
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_what_it_was(rows in any_rows(), cut in 0..40usize, more in 0..40usize, most in 1..6usize) {
+            let begin = cut.min(rows.len());
+            let range = begin..(begin + more).min(rows.len());
+            for counts in [of(&rows), of(&rows).packed()] {
+                prop_assert_eq!((counts.slots(), counts.buckets()), (rows.len(), 2));
+                let part = counts.part(range.clone());
+                prop_assert_eq!(part.slots(), range.len());
+                let typed = counts.rows::<2>(range.clone()).unwrap();
+                prop_assert!(counts.rows::<3>(range.clone()).is_none());
+                for (slot, expected) in rows.iter().enumerate() {
+                    let expected = expected.map(|row| row.to_vec());
+                    prop_assert_eq!(counts.row(slot).map(Iterator::collect::<Vec<f64>>), expected.clone());
+                    prop_assert_eq!(counts.is_present(slot), expected.is_some());
+                    if range.contains(&slot) {
+                        let at = slot - range.start;
+                        prop_assert_eq!(part.row(at).map(Iterator::collect::<Vec<f64>>), expected);
+                        prop_assert_eq!(typed.at(at), rows[slot]);
+                    }
+                }
+                let first = range.clone().find(|slot| rows[*slot].is_some());
+                prop_assert_eq!(counts.first_present(range.clone()), first);
+                if let Some(first) = first {
+                    let expected = first_return(&rows, first..range.end, most);
+                    prop_assert_eq!(counts.first_return(first..range.end, most), expected);
+                }
+            }
+        }
+
+        #[test]
+        fn sums_do_not_depend_on_how_they_are_added(
+            all in prop::collection::vec(any_rows(), 1..4),
+            sums in prop::sample::select(vec![0.0, 7.0, 0.5, MAX_WHOLE - 20.0]),
+            cut in 0..8usize,
+        ) {
+            let most = all.iter().map(Vec::len).min().unwrap_or(0);
+            let packed: Vec<Counts> = all.iter().map(|rows| of(rows).packed()).collect();
+            let rows: Option<Vec<Rows<'_, 2>>> = packed.iter().map(|counts| counts.rows(0..most)).collect();
+            let rows = rows.unwrap();
+            let slots = (1 + cut).min(most)..most;
+            let last: Vec<[f64; 2]> = all.iter().map(|rows| rows[slots.start - 1].unwrap_or([0.0; 2])).collect();
+            let rise = |rows: &[Row], last: &[f64; 2]| {
+                let mut last = *last;
+                rows[slots.clone()].iter().all(|row| {
+                    let rises = row.is_some_and(|row| row[0] >= last[0] && row[1] >= last[1]);
+                    last = row.unwrap_or(last);
+                    rises
+                })
+            };
+            if slots.is_empty() {
+                return Ok(());
+            }
+            let mut all_rise = true;
+            for ((typed, expected), last) in rows.iter().zip(&all).zip(&last) {
+                prop_assert_eq!(typed.rise(last, slots.clone()), rise(expected, last));
+                all_rise &= rise(expected, last);
+            }
+            if !all_rise {
+                return Ok(());
+            }
+            let (mut together, mut counted) = ([sums; 2], vec![[0.0; 2]; slots.len()]);
+            let series = rows.iter().zip(last.iter().copied());
+            if !add_whole(series, &slots, &mut together, &mut counted) {
+                prop_assert_eq!(together, [sums; 2]);
+                return Ok(());
+            }
+            let (mut singly, mut last) = ([sums; 2], last);
+            for (at, counted) in slots.zip(counted) {
+                for (rows, last) in all.iter().zip(&mut last) {
+                    let now = rows[at].unwrap();
+                    for bucket in 0..2 {
+                        singly[bucket] += now[bucket] - last[bucket];
+                    }
+                    *last = now;
+                }
+                prop_assert_eq!(counted, singly);
+            }
+            prop_assert_eq!(together, singly);
+        }
+    }
+
+    #[test]
+    fn whole_numbers_take_half_the_room() {
+        let check = |rows: &[Row], half: bool| {
+            let (any, packed) = (of(rows), of(rows).packed());
+            assert_eq!(packed.bytes() < any.bytes(), half, "{packed:?}");
+        };
+        let rows = |from: f64| -> Vec<Row> { (0..8).map(|slot| Some([from, from + f64::from(slot)])).collect() };
+        check(&rows(0.0), true);
+        check(&rows(1e12), true);
+        check(&rows(0.5), false);
+        check(&rows(-1.0), false);
+        check(&rows(MAX_WHOLE - 1.0), false);
+        // From before it came and after it went; between, it was not there.
+        let long = [vec![None; 3], rows(5.0), vec![None; 2]].concat();
+        check(&long, true);
+        check(&[long.clone(), long].concat(), false);
+        // A counter that starts anew, and one that had counted more.
+        check(&[rows(9.0), rows(0.0)].concat(), true);
+        check(&[rows(1e12), rows(0.0)].concat(), false);
+        // What a bucket counts, the next one counts too.
+        check(&[Some([2.0, 1.0]); 8], false);
+        // 2^32 above its base, and one less.
+        check(&[rows(0.0), vec![Some([4_294_967_295.0; 2])], rows(4_294_967_000.0)].concat(), true);
+        check(&[rows(0.0), vec![Some([4_294_967_296.0; 2])], rows(4_294_967_000.0)].concat(), false);
+        check(&[None, None], false);
+    }
+}
