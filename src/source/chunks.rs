@@ -5,28 +5,26 @@
 //!
 //! Source: Prometheus' `prompb/types.proto` and `remote.proto`, and `storage/remote/chunked.go` for the frames.
 
+mod frames;
+
 use std::collections::BTreeSet;
 
 use prost::Message;
-use prost::bytes::{Buf, Bytes, BytesMut};
+use prost::bytes::Bytes;
 use thiserror::Error;
 
 use crate::engine::histogram::Labels;
 
-use super::error::SourceError;
 use super::sampler::{Grid, Lookback, Run, Sampler};
 use super::series::Named;
 use super::xor::{self, Samples};
+
+pub(super) use self::frames::{Frames, frame};
 
 /// The encoding of chunks that hold floats.
 pub(super) const XOR: i32 = 1;
 /// Those of native histograms, of whole counts and of broken ones. Any other is of a server that is newer.
 const NATIVE: [i32; 2] = [2, 3];
-/// What a frame's length takes at most, in bytes.
-const MAX_LENGTH_BYTES: usize = 10;
-const CHECKSUM_BYTES: usize = 4;
-/// What Prometheus has in a frame at most, give or take some chunks.
-const FRAME_BYTES: usize = 2 << 20;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ChunkedReadResponse {
@@ -216,64 +214,6 @@ pub(super) fn merged<C, E>(
     Ok(())
 }
 
-/// A stream of frames that comes in pieces.
-#[derive(Debug, Default)]
-pub(super) struct Frames {
-    /// The beginning of a frame, or some that are whole.
-    waiting: BytesMut,
-}
-
-impl Frames {
-    pub fn push(&mut self, piece: &[u8]) {
-        self.waiting.extend_from_slice(piece);
-    }
-
-    /// The message of the next frame; `None` before all of it is there.
-    pub fn next(&mut self) -> Result<Option<ChunkedReadResponse>, SourceError> {
-        let mut rest = &self.waiting[..];
-        let length = match prost::decode_length_delimiter(&mut rest) {
-            Ok(length) => length,
-            Err(_) if self.waiting.len() < MAX_LENGTH_BYTES => return Ok(None),
-            Err(_) => return Err(SourceError::Truncated("a frame's length is no number".into())),
-        };
-        if rest.len() < CHECKSUM_BYTES || rest.len() - CHECKSUM_BYTES < length {
-            // At one go, if it is a length to be believed.
-            let missing = (length.min(FRAME_BYTES) + CHECKSUM_BYTES).saturating_sub(rest.len());
-            self.waiting.reserve(missing);
-            return Ok(None);
-        }
-        self.waiting.advance(self.waiting.len() - rest.len());
-        let checksum = self.waiting.get_u32();
-        let frame = self.waiting.split_to(length).freeze();
-        if crc32c::crc32c(&frame) != checksum {
-            return Err(SourceError::Truncated("a frame's checksum is wrong".into()));
-        }
-        ChunkedReadResponse::decode(frame).map(Some).map_err(|error| SourceError::Protobuf(error.to_string()))
-    }
-
-    /// Call it once there is no next one.
-    pub fn finish(self) -> Result<(), SourceError> {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        Err(SourceError::Truncated("the stream of chunks ends inside a frame".into()))
-    }
-}
-
-/// The frame of a message: its length, a checksum, and the message.
-pub(super) fn frame(message: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(message.len() + 14);
-    let mut length = message.len();
-    while length >= 0x80 {
-        bytes.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
-    bytes.extend(crc32c::crc32c(message).to_be_bytes());
-    bytes.extend(message);
-    bytes
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -319,13 +259,12 @@ pub(super) mod tests {
         // However the stream is cut into pieces.
         for piece_bytes in [1, 7, bytes.len()] {
             let (mut collector, mut frames) = (Collector::new(1_000), Frames::default());
-            for piece in bytes.chunks(piece_bytes) {
-                frames.push(piece);
-                while let Some(message) = frames.next().unwrap() {
-                    collector.take(message).unwrap();
-                }
-            }
-            frames.finish().unwrap();
+            let mut take = |message| {
+                collector.take(message).unwrap();
+                Ok(())
+            };
+            bytes.chunks(piece_bytes).for_each(|piece| frames.push(piece, &mut take).unwrap());
+            frames.finish(&mut take).unwrap();
             check(collector.finish());
         }
     }
@@ -343,29 +282,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn damage_and_excess_are_told() {
-        let whole = frame(&series(0, &A, &[(0, 1.0), (60_000, 2.0)]));
-        let read = |bytes: &[u8]| {
-            let mut frames = Frames { waiting: bytes.into() };
-            let read = frames.next().and_then(|message| frames.finish().map(|()| message));
-            read.map_err(|error| error.kind())
-        };
-        assert!(read(&whole).unwrap().is_some());
-        assert!(read(&[]).unwrap().is_none());
-        for cut in 1..whole.len() {
-            assert_eq!(read(&whole[..cut]), Err("truncated"), "cut at {cut}");
-        }
-        // Whichever bit is wrong, the checksum or the length shows it.
-        for bit in 0..whole.len() * 8 {
-            let mut bad = whole.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(read(&bad).is_err(), "bit {bit}");
-        }
-        let mut nonsense = vec![3, 0, 0, 0, 0, 0xff, 0xff, 0xff];
-        let checksum = crc32c::crc32c(&nonsense[5..]).to_be_bytes();
-        nonsense[1..5].copy_from_slice(&checksum);
-        assert_eq!(read(&nonsense), Err("not_protobuf"));
-        // The chunk inside a sound frame may be cut too.
+    fn a_damaged_chunk_and_too_many_are_told() {
         let mut message = series(0, &A, &[(0, 1.0), (60_000, 2.0)]);
         message.chunked_series[0].chunks[0].data.truncate(12);
         let chunks = &message.chunked_series[0].chunks;

@@ -189,16 +189,13 @@ impl Unpacking {
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<(), SourceError> {
-        self.frames.push(piece);
-        while let Some(message) = self.frames.next()? {
-            let too_large = |OutOfRoom| SourceError::TooLarge { limit_bytes: self.max_bytes };
-            self.collector.take(message).map_err(too_large)?;
-        }
-        Ok(())
+        let too_large = |OutOfRoom| SourceError::TooLarge { limit_bytes: self.max_bytes };
+        self.frames.push(piece, |message| self.collector.take(message).map_err(too_large))
     }
 
-    fn finish(self) -> Result<Answer, SourceError> {
-        self.frames.finish()?;
+    fn finish(mut self) -> Result<Answer, SourceError> {
+        let too_large = |OutOfRoom| SourceError::TooLarge { limit_bytes: self.max_bytes };
+        self.frames.finish(|message| self.collector.take(message).map_err(too_large))?;
         Ok(self.collector.finish())
     }
 }
