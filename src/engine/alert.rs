@@ -62,8 +62,8 @@ struct Watched {
 /// Records of the alert that ended and of the one that began, where a stage changed, and what was not to be.
 #[derive(Debug, Default)]
 pub struct StageChange {
-    pub ended: Option<AlertRecord>,
-    pub began: Option<AlertRecord>,
+    pub ended: Option<Box<AlertRecord>>,
+    pub began: Option<Box<AlertRecord>>,
     /// A stage that held for fewer evaluations than it takes to count.
     pub gave_up: Option<Stage>,
 }
@@ -101,7 +101,7 @@ impl RuleState {
         let mut change = StageChange { gave_up, ..StageChange::default() };
         if let Some(record) = self.standing_mut() {
             record.ended_at = Some(now);
-            change.ended = Some(record.clone());
+            change.ended = Some(Box::new(record.clone()));
         }
         if let Some(stage) = stage {
             let (journey, layer, labels) = identity();
@@ -118,7 +118,7 @@ impl RuleState {
                 peak_usage: if change.ended.is_some() { usage } else { peak_usage },
                 evaluations: 1,
             };
-            change.began = Some(record.clone());
+            change.began = Some(Box::new(record.clone()));
             self.record = Some(Box::new(record));
         }
         (verdict, change)

@@ -441,7 +441,7 @@ impl Engine {
         } else if change.ended.is_some() {
             self.standing.remove(&key);
         }
-        effects.extend(change.ended.into_iter().chain(change.began).map(Effect::Alert));
+        effects.extend(change.ended.into_iter().chain(change.began).map(|record| Effect::Alert(*record)));
         true
     }
 

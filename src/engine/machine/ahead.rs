@@ -79,6 +79,8 @@ pub struct Job<'a> {
 struct Stretch<'a> {
     spec: &'a Spec,
     slots: Slots,
+    /// How many there may be in any stretch.
+    most: usize,
     return_within_polls: i64,
     /// By schedule; empty where nothing is evaluated.
     due: Vec<Due>,
@@ -162,7 +164,8 @@ impl Engine {
         evaluates: bool,
         run: impl FnOnce(&mut [Job<'_>]),
     ) -> Option<Ahead> {
-        let range = range.start..self.known_until(passage, range, evaluates);
+        let most = self.most_ahead();
+        let range = range.start..self.known_until(passage, range.start..range.end.min(range.start + most), evaluates);
         // One is quicker stepped.
         if range.len() < 2 {
             return None;
@@ -172,7 +175,7 @@ impl Engine {
         let slots = Slots { from, step: passage.step, first, many: range.len() };
         let spec = self.spec.clone();
         let due = if evaluates { self.due_slots(&slots) } else { Vec::new() };
-        let stretch = Stretch { spec: &spec, slots, return_within_polls: self.return_within_polls, due };
+        let stretch = Stretch { spec: &spec, slots, most, return_within_polls: self.return_within_polls, due };
         let mut jobs = self.jobs(&stretch, passage, &range);
         run(&mut jobs);
         let (mut notes, mut counters, mut evaluations) = (Vec::new(), Vec::new(), 0);
@@ -219,6 +222,12 @@ impl Engine {
         None
     }
 
+    /// How many slots SLOs run ahead at most.
+    fn most_ahead(&self) -> usize {
+        let widths: usize = self.slos.iter().map(Slo::row_counts).sum();
+        (MAX_COUNTS_AHEAD / widths.max(1)).clamp(MIN_SLOTS_AHEAD, MAX_SLOTS_AHEAD)
+    }
+
     /// The first slot of `range` that cannot be counted in without looking at what was before, or the end.
     fn known_until(&self, passage: &Passage<'_>, range: Range<usize>, evaluates: bool) -> usize {
         let interval = self.spec.interval;
@@ -231,10 +240,7 @@ impl Engine {
         if passage.partial || !goes_on || !are_ready || self.remembered.is_some() {
             return start;
         }
-        let widths: usize = self.slos.iter().map(Slo::row_counts).sum();
-        let most = (MAX_COUNTS_AHEAD / widths.max(1)).clamp(MIN_SLOTS_AHEAD, MAX_SLOTS_AHEAD);
-        let end = range.end.min(start + most);
-        let mut end = first_where(start..end, |at| passage.slot(at) > counts_until);
+        let mut end = first_where(range, |at| passage.slot(at) > counts_until);
         for row in &passage.series {
             let Some(present) = row.counts.first_present(start..end) else { continue };
             let series = &self.series[row.series.0 as usize];
@@ -367,7 +373,7 @@ impl Job<'_> {
     pub fn run(&mut self) {
         let slots = self.stretch.slots;
         // Here, where all processors are at work: tiers take over what the last stretch left.
-        self.slo.run_ahead(slots.many);
+        self.slo.run_ahead(self.stretch.most);
         // Once: many SLOs share it, on several processors.
         let plans = Arc::clone(&self.plans);
         if self.count_ahead(&slots) {
@@ -524,11 +530,14 @@ fn first_where(range: Range<usize>, holds: impl Fn(usize) -> bool) -> usize {
 
 impl Due {
     fn new(at: Vec<bool>) -> Self {
-        let before = at.iter().scan(0, |before, is_due| {
-            *before += u64::from(*is_due);
-            Some(*before)
-        });
-        Self { before: std::iter::once(0).chain(before).collect(), at }
+        let mut before = Vec::with_capacity(at.len() + 1);
+        let mut due = 0;
+        before.push(due);
+        before.extend(at.iter().map(|is_due| {
+            due += u64::from(*is_due);
+            due
+        }));
+        Self { before, at }
     }
 
     /// How many slots of `range` are due.

@@ -198,12 +198,13 @@ impl History {
         self.settle_shown();
         let (settled_slot, least) = (self.newest_slot, i64::MIN);
         let mut lead = Lead { shown_slot: None, settled_slot, furthest_slot: least, whole_from: least };
-        let mut rows = Vec::new();
+        let all_rows = self.exact_rows + room + i64::from(self.last_tier) * TIER_ROWS;
+        // All at once, or it would be copied for each tier.
+        let mut rows = Vec::with_capacity(all_rows as usize * self.width);
         if !self.is_empty() {
             lead.whole_from =
                 self.lead.as_ref().map_or(i64::MIN, |lead| lead.whole_from).max(self.newest_slot - kept + 1);
             let tiers = &self.rows[kept as usize * self.width..];
-            rows.reserve_exact((self.exact_rows + room) as usize * self.width + tiers.len());
             for age in (0..kept).rev() {
                 rows.extend_from_slice(self.row(0, self.newest_slot - age));
             }
