@@ -126,7 +126,10 @@ pub fn run(args: &Replay) -> anyhow::Result<ExitCode> {
         Some(target) => target.write(|out| subject.write(&found, args.format, out))?,
         None => subject.write(&found, args.format, &mut io::stdout().lock()).context("cannot write the result")?,
     }
-    match found.broken() {
+    let broken = found.broken();
+    // The process ends: the system takes all of it back at once.
+    std::mem::forget((found, subject, runtime));
+    match broken {
         Some(broken) => Err(broken.into()),
         None if stopped => {
             super::tell(format_args!("interrupted: what is shown ends at {reached}"));

@@ -118,13 +118,16 @@ impl Collector {
                 self.open = Some((message.query_index, series.labels, Vec::new()));
             }
             let Some((_, _, chunks)) = &mut self.open else { continue };
-            for chunk in series.chunks {
-                if NATIVE.contains(&chunk.encoding) {
-                    self.answer.native = true;
-                    continue;
-                }
-                self.room = self.room.checked_sub(chunk.data.len() + size_of::<Chunk>()).ok_or(OutOfRoom)?;
-                chunks.push(chunk);
+            let mut more = series.chunks;
+            let came = more.len();
+            more.retain(|chunk| !NATIVE.contains(&chunk.encoding));
+            self.answer.native |= more.len() < came;
+            let bytes = more.iter().map(|chunk| chunk.data.len() + size_of::<Chunk>()).sum();
+            self.room = self.room.checked_sub(bytes).ok_or(OutOfRoom)?;
+            // Nearly always a frame has all of a series.
+            match chunks.is_empty() {
+                true => *chunks = more,
+                false => chunks.append(&mut more),
             }
         }
         Ok(())
@@ -149,6 +152,9 @@ impl Collector {
     }
 }
 
+/// Chunks of a series that reach into a piece, give or take some.
+const USUAL_CHUNKS: usize = 64;
+
 /// Why chunks cannot be put into slots.
 #[derive(Debug, PartialEq, Error)]
 pub(super) enum Unusable {
@@ -169,7 +175,9 @@ pub(super) fn sample<'a>(
     let (from_ms, to_ms) = ((grid.from - lookback.length).unix_ms(), grid.last().unix_ms());
     let mut sampler = Sampler::new(grid, lookback);
     let reaches = |chunk: &&Chunk| chunk.max_time_ms >= from_ms && chunk.min_time_ms <= to_ms;
-    let mut chunks: Vec<&Chunk> = chunks.into_iter().filter(reaches).collect();
+    let all = chunks.into_iter();
+    let mut chunks = Vec::with_capacity(all.size_hint().0.min(USUAL_CHUNKS));
+    chunks.extend(all.filter(reaches));
     // Nearly always they are.
     if !chunks.is_sorted_by_key(|chunk| chunk.min_time_ms) {
         chunks.sort_by_key(|chunk| chunk.min_time_ms);

@@ -108,10 +108,20 @@ impl Run {
         true
     }
 
-    /// Values of slots that follow one another; the first comes right behind those that are there.
+    /// Values of slots that follow one another, some of which may be none; the first comes behind those that are there.
     fn extend(&mut self, slot: u32, values: &[f64]) {
-        debug_assert_eq!(slot as usize, self.first as usize + self.values.len());
+        if self.values.is_empty() {
+            let none = values.iter().take_while(|value| value.to_bits() == STALE_BITS).count();
+            self.first = slot + none as u32;
+            return self.values.extend_from_slice(&values[none..]);
+        }
+        self.values.resize((slot - self.first) as usize, ABSENT);
         self.values.extend_from_slice(values);
+    }
+
+    /// Ends at the last slot that has a value.
+    fn trim(&mut self) {
+        while self.values.pop_if(|value| value.to_bits() == STALE_BITS).is_some() {}
     }
 
     /// The slots that have a value, with their values, ascending.
@@ -139,12 +149,6 @@ impl Run {
 fn is_regular(unix_ms: &[i64], apart_ms: i64) -> bool {
     // Without a way out in the middle, it takes several at once.
     unix_ms.windows(2).fold(0, |odd, pair| odd | (pair[1].wrapping_sub(pair[0]) ^ apart_ms)) == 0
-}
-
-fn is_ever_stale(values: &[f64]) -> bool {
-    // Hardly ever is there any NaN, which several can be asked at once.
-    let is_nan = values.iter().fold(0, |nan, value| nan | u64::from(value.is_nan())) != 0;
-    is_nan && values.iter().any(|value| value.to_bits() == STALE_BITS)
 }
 
 impl FromIterator<(u32, f64)> for Run {
@@ -186,7 +190,11 @@ impl Sampler {
     pub fn push_all(&mut self, samples: &Samples) {
         let (unix_ms, values) = (&samples.unix_ms[..], &samples.values[..]);
         let step_ms = self.grid.step.ms();
-        let mut one_a_slot = is_regular(unix_ms, step_ms) && !is_ever_stale(values);
+        let mut one_a_slot = is_regular(unix_ms, step_ms);
+        if one_a_slot && self.run.values.capacity() == 0 {
+            // All at once, or it would be copied each time that it grows.
+            self.run.values.reserve(self.grid.slots - self.slot as usize);
+        }
         let mut at = 0;
         while at < unix_ms.len() {
             self.push(unix_ms[at], values[at]);
@@ -209,8 +217,6 @@ impl Sampler {
         let taken = unix_ms.len().min(left);
         let Some(last) = taken.checked_sub(1) else { return 0 };
         self.close_slot();
-        // All at once, or it would be copied each time that it grows.
-        self.run.values.reserve(left);
         self.run.extend(self.slot, &values[..last]);
         self.slot += last as u32;
         self.slot_ms += self.grid.step.ms() * last as i64;
@@ -222,6 +228,7 @@ impl Sampler {
         while (self.slot as usize) < self.grid.slots && self.slot_ms - self.newest_ms <= self.lookback_ms {
             self.close_slot();
         }
+        self.run.trim();
         self.run
     }
 

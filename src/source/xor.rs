@@ -108,32 +108,42 @@ impl Decoder<'_> {
         let mut is_short = (1..=PEEKED - 3).contains(&significant);
         let top = |bits: u32| u64::MAX << (64 - bits);
         let mut shown = if is_short { top(significant) } else { 0 };
-        let mut read = 0;
-        for to in values {
+        let (promised, mut left) = (values.len(), values.iter_mut());
+        'looks: loop {
             let eight = bytes.get(at / 8..at / 8 + 8).and_then(<[u8]>::first_chunk);
-            let Some(next) = eight.map(|eight| u64::from_be_bytes(*eight) << (at % 8)) else { break };
+            let Some(mut next) = eight.map(|eight| u64::from_be_bytes(*eight) << (at % 8)) else { break };
             let kind = next >> 61;
             if kind == 0b010 && is_short {
-                // In the bits in which the one before differed.
-                value ^= (next << 3 & shown) >> leading;
-                at += 3 + significant as usize;
+                // In the bits in which the one before differed; and one look may show several such samples.
+                let (takes, mut seen) = (3 + significant, PEEKED);
+                while next >> 61 == 0b010 && seen >= takes {
+                    let Some(to) = left.next() else { break 'looks };
+                    value ^= (next << 3 & shown) >> leading;
+                    *to = f64::from_bits(value);
+                    at += takes as usize;
+                    next <<= takes;
+                    seen -= takes;
+                }
             } else if kind < 0b010 {
+                let Some(to) = left.next() else { break };
+                *to = f64::from_bits(value);
                 at += 2;
             } else if kind == 0b011 {
                 let (zeros, width) = ((next >> 56) as u32 & 31, (next >> 50) as u32 & 63);
                 if !(1..=PEEKED - 14).contains(&width) || zeros + width > 64 {
                     break;
                 }
+                let Some(to) = left.next() else { break };
                 (leading, significant, trailing) = (zeros, width, 64 - zeros - width);
                 (shown, is_short) = (top(width), true);
                 value ^= (next << 14 & shown) >> leading;
+                *to = f64::from_bits(value);
                 at += 14 + width as usize;
             } else {
                 break;
             }
-            *to = f64::from_bits(value);
-            read += 1;
         }
+        let read = promised - left.len();
         for unix_ms in &mut unix_ms[..read] {
             now_ms = now_ms.wrapping_add(delta_ms);
             *unix_ms = now_ms;

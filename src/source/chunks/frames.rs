@@ -81,7 +81,13 @@ impl Block {
     /// There must be room.
     fn put(&mut self, piece: &[u8]) {
         match self {
-            Self::Heap(bytes) => bytes.extend_from_slice(piece),
+            Self::Heap(bytes) => {
+                // At one go: of what is not used, nothing is taken from the system.
+                if bytes.capacity() == 0 {
+                    bytes.reserve(FIRST_BYTES);
+                }
+                bytes.extend_from_slice(piece);
+            }
             Self::Mapped { memory, length } => {
                 memory[*length..][..piece.len()].copy_from_slice(piece);
                 *length += piece.len();
