@@ -46,6 +46,8 @@ const DAYS: i64 = 30;
 const RUNS: usize = 5;
 /// How often what takes a fraction of a second runs in each of them.
 const SHORT_RUNS: usize = 5;
+/// How many half seconds a server may take to clear up after what was asked of it.
+const MOST_RESTS: usize = 20;
 const RULES: &str = "
 rules:
   - {name: spike,     burn_rate: 14.4, long: 10m, short: 1m,  urgency: page}
@@ -95,6 +97,7 @@ fn main() {
     let out = folder.path().join("out.json");
     for _ in 0..RUNS {
         // Both are so short that the first one would pay for what vmalert leaves behind.
+        rest(&server);
         fetch_chunks(&server.url(), from - Duration::from_days(DAYS), to);
         for _ in 0..SHORT_RUNS {
             replay.run(&server, || {
@@ -282,6 +285,17 @@ impl Times {
         work();
         self.wall_s.push(stopwatch.elapsed_s());
         self.server_s.push(cpu_s(server.pid()) - before_s);
+    }
+}
+
+/// Waits until the server has cleared up.
+fn rest(server: &real::Prometheus) {
+    for _ in 0..MOST_RESTS {
+        let before_s = cpu_s(server.pid());
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        if cpu_s(server.pid()) == before_s {
+            return;
+        }
     }
 }
 

@@ -93,8 +93,9 @@ pub(super) struct Collector {
     /// How many more bytes may be kept.
     room: usize,
     open: Option<(i64, Vec<Label>, Vec<Chunk>)>,
-    seen: BTreeSet<Vec<(String, String)>>,
-    answer: Answer,
+    /// Each with all its labels.
+    closed: Vec<(Vec<Label>, Vec<Chunk>)>,
+    native: bool,
 }
 
 /// More than may be kept.
@@ -104,7 +105,7 @@ pub(super) struct OutOfRoom;
 impl Collector {
     /// `room` is how many bytes may be kept.
     pub fn new(room: usize) -> Self {
-        Self { room, open: None, seen: BTreeSet::new(), answer: Answer::default() }
+        Self { room, open: None, closed: Vec::new(), native: false }
     }
 
     pub fn take(&mut self, message: ChunkedReadResponse) -> Result<(), OutOfRoom> {
@@ -121,7 +122,7 @@ impl Collector {
             let mut more = series.chunks;
             let came = more.len();
             more.retain(|chunk| !NATIVE.contains(&chunk.encoding));
-            self.answer.native |= more.len() < came;
+            self.native |= more.len() < came;
             let bytes = more.iter().map(|chunk| chunk.data.len() + size_of::<Chunk>()).sum();
             self.room = self.room.checked_sub(bytes).ok_or(OutOfRoom)?;
             // Nearly always a frame has all of a series.
@@ -133,21 +134,32 @@ impl Collector {
         Ok(())
     }
 
+    /// Goes on with what another one read.
+    pub fn join(&mut self, mut other: Self) {
+        self.close();
+        other.close();
+        self.closed.append(&mut other.closed);
+        self.native |= other.native;
+    }
+
     pub fn finish(mut self) -> Answer {
         self.close();
-        self.answer
+        let mut seen = BTreeSet::new();
+        let mut answer = Answer { series: Vec::new(), native: self.native };
+        for (labels, chunks) in self.closed {
+            let labels: Vec<(String, String)> = labels.into_iter().map(|label| (label.name, label.value)).collect();
+            if seen.insert(labels.clone()) {
+                let Named { own: labels, le, .. } = Named::from(labels.into_iter().collect::<Labels>());
+                let bound = le.parse().unwrap_or(f64::NAN);
+                answer.series.push(Packed { labels, bound, chunks });
+            }
+        }
+        answer
     }
 
     fn close(&mut self) {
-        let Some((_, labels, chunks)) = self.open.take() else { return };
-        if chunks.is_empty() {
-            return;
-        }
-        let labels: Vec<(String, String)> = labels.into_iter().map(|label| (label.name, label.value)).collect();
-        if self.seen.insert(labels.clone()) {
-            let Named { own: labels, le, .. } = Named::from(labels.into_iter().collect::<Labels>());
-            let bound = le.parse().unwrap_or(f64::NAN);
-            self.answer.series.push(Packed { labels, bound, chunks });
+        if let Some((_, labels, chunks)) = self.open.take().filter(|(.., chunks)| !chunks.is_empty()) {
+            self.closed.push((labels, chunks));
         }
     }
 }

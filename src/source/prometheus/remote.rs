@@ -24,6 +24,7 @@ use crate::engine::time::Duration;
 use crate::source::body;
 use crate::source::chunks::{Answer, Collector, Frames, OutOfRoom};
 use crate::source::error::SourceError;
+use crate::source::gather::gather;
 use crate::source::sampler::{Grid, Lookback};
 
 use self::message::{Matcher, Query, ReadRequest};
@@ -32,6 +33,9 @@ use super::{Prometheus, refused, retry};
 const STREAMED: &str = "application/x-streamed-protobuf";
 /// Chunks in memory may take so many times the largest answer: each has its own place beside its bytes.
 const ROOM_FACTOR: usize = 2;
+
+/// Requests that share what is asked for of one metric.
+const READS_AT_ONCE: usize = 2;
 
 /// What a server is known to do; found out once.
 #[derive(Debug, Default)]
@@ -62,7 +66,27 @@ impl Prometheus {
         if !self.may_have_chunks() {
             return Ok(None);
         }
-        let body = Bytes::from(request(selectors, grid, lookback));
+        let share = selectors.len().div_ceil(self.reads_at_once()).max(1);
+        let reads = selectors.chunks(share).map(|selectors| {
+            let (prometheus, body) = (self.clone(), Bytes::from(request(selectors, grid, lookback)));
+            async move { prometheus.read(body, deadline).await }
+        });
+        let mut all = Collector::new(0);
+        for read in gather(reads.collect(), READS_AT_ONCE).await {
+            match read.unwrap_or_else(|| Err(SourceError::decoder()))? {
+                Some(collected) => all.join(collected),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(all.finish()))
+    }
+
+    /// A server reads what one request asks for on one of its processors. Several metrics are several requests.
+    fn reads_at_once(&self) -> usize {
+        if self.plan.requests.len() == 1 { READS_AT_ONCE } else { 1 }
+    }
+
+    async fn read(&self, body: Bytes, deadline: Deadline) -> Result<Option<Collector>, SourceError> {
         // The protocol has no timeout of its own.
         let asked = retry(deadline, |_left| {
             let request = self
@@ -75,7 +99,7 @@ impl Prometheus {
             self.stream(request)
         });
         match asked.await {
-            Ok(answer) => Ok(Some(answer)),
+            Ok(collected) => Ok(Some(collected)),
             Err(error) if is_missing(&error) => {
                 self.remote.missing.store(true, Ordering::Relaxed);
                 Ok(None)
@@ -85,7 +109,7 @@ impl Prometheus {
     }
 
     /// Takes frames as they come, so that no answer is ever there twice.
-    async fn stream(&self, request: RequestBuilder) -> Result<Answer, SourceError> {
+    async fn stream(&self, request: RequestBuilder) -> Result<Collector, SourceError> {
         let mut pieces = match body::pieces(request, self.max_response_bytes).await? {
             Ok(pieces) => pieces,
             Err(answer) => return Err(refused(answer.status, &answer.body)),
@@ -193,10 +217,10 @@ impl Unpacking {
         self.frames.push(piece, |message| self.collector.take(message).map_err(too_large))
     }
 
-    fn finish(mut self) -> Result<Answer, SourceError> {
+    fn finish(mut self) -> Result<Collector, SourceError> {
         let too_large = |OutOfRoom| SourceError::TooLarge { limit_bytes: self.max_bytes };
         self.frames.finish(|message| self.collector.take(message).map_err(too_large))?;
-        Ok(self.collector.finish())
+        Ok(self.collector)
     }
 }
 
@@ -250,7 +274,7 @@ mod tests {
         let whole = frame(&series(0, &M, &[(0, 1.0), (60_000, 2.0)]));
         let kind = |body: &[u8], max_bytes| {
             let mut unpacking = Unpacking::new(max_bytes);
-            let taken = unpacking.take(body).and_then(|()| unpacking.finish());
+            let taken = unpacking.take(body).and_then(|()| unpacking.finish()).map(Collector::finish);
             taken.map_err(|error| error.kind())
         };
         assert_eq!(kind(&whole, 1000).unwrap().series.len(), 1);
