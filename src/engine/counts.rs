@@ -57,9 +57,13 @@ impl Counts {
     }
 
     /// Of buckets, each with its counts in the slots from `first` on; no other of the `slots` has any. `None` if not all
-    /// are whole, or some count is more than that of the next bucket.
+    /// are whole, or some count is more than that of the next bucket; or if they are not of one length, or go beyond the
+    /// slots.
     pub fn whole(columns: &[&[f64]], first: usize, slots: usize) -> Option<Self> {
         let (buckets, length) = (columns.len(), columns.first()?.len());
+        if first + length > slots || columns.iter().any(|column| column.len() != length) {
+            return None;
+        }
         let (mut bases, mut cells) = (Vec::with_capacity(buckets), Vec::with_capacity(buckets * length));
         for column in columns {
             let base = base(column)?;
@@ -470,5 +474,7 @@ mod tests {
         check(&[rows(0.0), vec![Some([4_294_967_295.0; 2])], rows(4_294_967_000.0)].concat(), true);
         check(&[rows(0.0), vec![Some([4_294_967_296.0; 2])], rows(4_294_967_000.0)].concat(), false);
         check(&[None, None], false);
+        assert!(Counts::whole(&[&[1.0], &[1.0, 2.0]], 0, 2).is_none());
+        assert!(Counts::whole(&[&[1.0, 2.0]], 1, 2).is_none());
     }
 }
