@@ -1,4 +1,4 @@
-//! History that is read once and replayed many times: packed in memory, bounded, cut where a part is held back.
+//! History that is read once and replayed many times: bounded in memory, and cut where a part is held back.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -15,7 +15,8 @@ use crate::source::SourceError;
 use crate::source::prometheus::{Detail, History, HistorySeries};
 use crate::source::reader::Reader;
 
-/// As much as packed history may take: 30 days and the 30 before them of some 250 layers with two instances each.
+/// As much as history may take: 30 days and the 30 before them of some 250 layers with two instances each, as long as
+/// those are there in every slot.
 pub const MAX_BYTES: usize = 2 << 30;
 
 /// Why history could not be kept.
