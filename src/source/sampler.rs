@@ -111,7 +111,7 @@ impl Run {
     /// Values of slots that follow one another, some of which may be none; the first comes behind those that are there.
     fn extend(&mut self, slot: u32, values: &[f64]) {
         if self.values.is_empty() {
-            let none = values.iter().take_while(|value| value.to_bits() == STALE_BITS).count();
+            let Some(none) = values.iter().position(|value| value.to_bits() != STALE_BITS) else { return };
             self.first = slot + none as u32;
             return self.values.extend_from_slice(&values[none..]);
         }
@@ -278,7 +278,8 @@ mod tests {
         let apart = prop_oneof![6 => Just(60_000i64), 1 => Just(30_000), 1 => -90_000..400_000i64];
         let value = prop_oneof![12 => (0..9u32).prop_map(f64::from), 1 => Just(ABSENT), 1 => Just(f64::NAN)];
         let odd = prop::collection::vec((apart, value), 0..8);
-        let regular = (0..9u32, 1..12usize).prop_map(|(value, many)| vec![(60_000, f64::from(value)); many]);
+        let due = prop_oneof![3 => (0..9u32).prop_map(f64::from), 1 => Just(ABSENT)];
+        let regular = prop::collection::vec(due.prop_map(|value| (60_000, value)), 1..12);
         let chunk = prop_oneof![3 => regular, 2 => odd];
         (-400_000..400_000i64, prop::collection::vec(chunk, 0..5)).prop_map(|(start, chunks)| {
             let mut at = start;
