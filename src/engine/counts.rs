@@ -31,8 +31,8 @@ pub struct Counts {
 enum Cells {
     /// Slot by slot; NaN in every bucket of a slot without the series.
     Any(Vec<f64>),
-    /// Whole numbers, bucket by bucket, in the slots from `first` on and in no others.
-    Whole { first: usize, bases: Vec<f64>, above: Vec<u32> },
+    /// Whole numbers, bucket by bucket, in the slots `there` and in no others.
+    Whole { there: Range<usize>, bases: Vec<f64>, above: Vec<u32> },
 }
 
 /// Some of the slots, of a series with `N` buckets.
@@ -78,12 +78,8 @@ impl Counts {
             }
             bases.push(base);
         }
-        let rises = |pair: &[&[f64]]| {
-            // Without a way out in the middle, it takes several at once.
-            pair[0].iter().zip(pair[1]).fold(1, |rises, (low, high)| rises & u64::from(low <= high)) == 1
-        };
-        let cells = Cells::Whole { first, bases, above: cells };
-        columns.windows(2).all(rises).then_some(Self { slots, buckets, cells })
+        let cells = Cells::Whole { there: first..first + length, bases, above: cells };
+        columns.windows(2).all(|pair| none_falls(pair[1], pair[0])).then_some(Self { slots, buckets, cells })
     }
 
     /// The same in half the memory, where that can be.
@@ -118,11 +114,10 @@ impl Counts {
     pub fn count(&self, slot: usize, bucket: usize) -> f64 {
         match &self.cells {
             Cells::Any(rows) => rows[slot * self.buckets + bucket],
-            Cells::Whole { first, bases, above } => {
-                let length = above.len() / self.buckets;
-                let at = slot.checked_sub(*first).filter(|at| *at < length);
-                at.map_or(f64::NAN, |at| bases[bucket] + f64::from(above[bucket * length + at]))
+            Cells::Whole { there, bases, above } if there.contains(&slot) => {
+                bases[bucket] + f64::from(above[bucket * there.len() + slot - there.start])
             }
+            Cells::Whole { .. } => f64::NAN,
         }
     }
 
@@ -144,9 +139,9 @@ impl Counts {
     pub fn first_present(&self, mut range: Range<usize>) -> Option<usize> {
         match &self.cells {
             Cells::Any(_) => range.find(|slot| self.is_present(*slot)),
-            Cells::Whole { first, above, .. } => {
-                let there = range.start.max(*first)..range.end.min(first + above.len() / self.buckets);
-                (!there.is_empty()).then_some(there.start)
+            Cells::Whole { there, .. } => {
+                let first = range.start.max(there.start);
+                (first < range.end.min(there.end)).then_some(first)
             }
         }
     }
@@ -169,11 +164,11 @@ impl Counts {
         let (slots, buckets) = (range.len(), self.buckets);
         let cells = match &self.cells {
             Cells::Any(rows) => Cells::Any(rows[range.start * buckets..range.end * buckets].to_vec()),
-            Cells::Whole { first, bases, above } => {
-                let length = above.len() / buckets;
-                let (first, there) = within(*first, length, &range);
-                let columns = above.chunks_exact(length.max(1)).flat_map(|column| &column[there.clone()]);
-                Cells::Whole { first, bases: bases.clone(), above: columns.copied().collect() }
+            Cells::Whole { there, bases, above } => {
+                let (first, places) = within(there, &range);
+                let columns = above.chunks_exact(there.len().max(1)).flat_map(|column| &column[places.clone()]);
+                let there = first..first + places.len();
+                Cells::Whole { there, bases: bases.clone(), above: columns.copied().collect() }
             }
         };
         Self { slots, buckets, cells }
@@ -184,10 +179,9 @@ impl Counts {
         match &self.cells {
             _ if self.buckets != N => None,
             Cells::Any(rows) => Some(Rows::Any(&rows.as_chunks().0[range])),
-            Cells::Whole { first, bases, above } => {
-                let length = above.len() / N;
-                let (first, there) = within(*first, length, &range);
-                let above = std::array::from_fn(|bucket| &above[bucket * length..][there.clone()]);
+            Cells::Whole { there, bases, above } => {
+                let (first, places) = within(there, &range);
+                let above = std::array::from_fn(|bucket| &above[bucket * there.len()..][places.clone()]);
                 Some(Rows::Whole(Whole { first, bases: std::array::from_fn(|bucket| bases[bucket]), above }))
             }
         }
@@ -206,21 +200,16 @@ impl<const N: usize> Rows<'_, N> {
 
     /// Whether the series is there in each of the slots, and no bucket ever falls, first from `last`.
     pub fn rise(&self, last: &[f64; N], slots: Range<usize>) -> bool {
-        // Without a way out in the middle, it takes several at once. What is not there does not rise, either.
-        fn rise<T: PartialOrd>(now: &[T], before: &[T]) -> bool {
-            now.iter().zip(before).fold(1, |rise, (now, before)| rise & u64::from(now >= before)) == 1
-        }
         match self {
             Self::Any(rows) => {
                 let rows = &rows[slots];
                 let (first, counts) = (rows[0], rows.as_flattened());
-                rise(&first, last) && rise(&counts[N..], counts)
+                none_falls(&first, last) && none_falls(&counts[N..], counts)
             }
             Self::Whole(whole) => {
-                let Some(there) = whole.places(&slots) else { return false };
-                let first = whole.at(there.start);
-                first.is_some_and(|first| rise(&first, last))
-                    && whole.above.iter().all(|column| rise(&column[there.clone()][1..], &column[there.clone()]))
+                let Some(columns) = whole.columns(&slots) else { return false };
+                self.at(slots.start).is_some_and(|first| none_falls(&first, last))
+                    && columns.iter().all(|column| none_falls(&column[1..], column))
             }
         }
     }
@@ -232,10 +221,10 @@ impl<const N: usize> Whole<'_, N> {
         is_there.then(|| std::array::from_fn(|bucket| self.bases[bucket] + f64::from(self.above[bucket][at])))
     }
 
-    /// Where the slots are; `None` if not all have the series.
-    fn places(&self, slots: &Range<usize>) -> Option<Range<usize>> {
+    /// What is above the bases in the slots; `None` if not all have the series.
+    fn columns(&self, slots: &Range<usize>) -> Option<[&[u32]; N]> {
         let there = slots.start.checked_sub(self.first)?..slots.end - self.first;
-        (there.end <= self.above[0].len()).then_some(there)
+        (there.end <= self.above[0].len()).then(|| self.above.map(|column| &column[there.clone()]))
     }
 }
 
@@ -248,17 +237,14 @@ pub(super) fn add_whole<'a, const N: usize>(
     sums: &mut [f64; N],
     counted: &mut [[f64; N]],
 ) -> bool {
-    let columns = |rows: &'a Rows<'a, N>| match rows {
-        Rows::Any(_) => None,
-        Rows::Whole(whole) => whole.places(slots).map(|there| whole.above.map(|column| &column[there.clone()])),
-    };
+    if !sums.iter().all(|sum| is_whole(*sum)) {
+        return false;
+    }
     // What each slot has more is above the bases.
     let (mut offsets, mut above) = (*sums, [0.0; N]);
     for (rows, last) in series.clone() {
-        let (Rows::Whole(whole), Some(columns)) = (rows, columns(rows)) else { return false };
-        if !last.into_iter().chain(*sums).all(is_whole) {
-            return false;
-        }
+        let Rows::Whole(whole) = rows else { return false };
+        let Some(columns) = whole.columns(slots).filter(|_| last.into_iter().all(is_whole)) else { return false };
         for bucket in 0..N {
             offsets[bucket] += whole.bases[bucket] - last[bucket];
             above[bucket] += columns[bucket].last().map_or(0.0, |last| f64::from(*last));
@@ -270,6 +256,10 @@ pub(super) fn add_whole<'a, const N: usize>(
         return false;
     }
     counted.fill(offsets);
+    let columns = |rows: &'a Rows<'a, N>| match rows {
+        Rows::Any(_) => None,
+        Rows::Whole(whole) => whole.columns(slots),
+    };
     for columns in series.filter_map(|(rows, _)| columns(rows)) {
         let columns = columns.map(|column| &column[..counted.len()]);
         for (place, counted) in counted.iter_mut().enumerate() {
@@ -282,11 +272,17 @@ pub(super) fn add_whole<'a, const N: usize>(
     true
 }
 
-/// Which part of a run of `length` from `first` on is in `range`: where it begins there, and its places.
-fn within(first: usize, length: usize, range: &Range<usize>) -> (usize, Range<usize>) {
-    let begin = range.start.clamp(first, first + length);
-    let end = range.end.clamp(begin, (first + length).max(begin));
-    (begin.max(range.start) - range.start, begin - first..end - first)
+/// Which part of the run `there` is in `range`: where it begins in that, and its places in the run.
+fn within(there: &Range<usize>, range: &Range<usize>) -> (usize, Range<usize>) {
+    let begin = range.start.clamp(there.start, there.end);
+    let end = range.end.clamp(begin, there.end);
+    (begin.saturating_sub(range.start), begin - there.start..end - there.start)
+}
+
+/// Whether no number is less than the one before it, nor anything but a number. Without a way out in the middle, it takes
+/// several at once.
+fn none_falls<T: PartialOrd>(now: &[T], before: &[T]) -> bool {
+    now.iter().zip(before).fold(1, |rise, (now, before)| rise & u64::from(now >= before)) == 1
 }
 
 /// What the counts of a column are above; `None` if it cannot be whole numbers.

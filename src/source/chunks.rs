@@ -62,7 +62,7 @@ pub(super) struct Chunk {
     pub data: Bytes,
 }
 
-/// One bucket of a series, as it came: a third of what it is in slots, or less.
+/// One bucket of a series, as it came: less than it is in slots, a third of that if counts have fractions.
 #[derive(Debug)]
 pub(super) struct Packed {
     /// Without `__name__` and `le`.

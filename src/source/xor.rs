@@ -115,14 +115,14 @@ impl Decoder<'_> {
             let kind = next >> 61;
             if kind == 0b010 && is_short {
                 // In the bits in which the one before differed; and one look may show several such samples.
-                let (takes, mut seen) = (3 + significant, PEEKED);
-                while next >> 61 == 0b010 && seen >= takes {
+                let (takes, mut left_bits) = (3 + significant, PEEKED);
+                while next >> 61 == 0b010 && left_bits >= takes {
                     let Some(to) = left.next() else { break 'looks };
                     value ^= (next << 3 & shown) >> leading;
                     *to = f64::from_bits(value);
                     at += takes as usize;
                     next <<= takes;
-                    seen -= takes;
+                    left_bits -= takes;
                 }
             } else if kind < 0b010 {
                 let Some(to) = left.next() else { break };

@@ -28,11 +28,11 @@ pub struct Frames {
 #[derive(Debug)]
 enum Block {
     Heap(Vec<u8>),
-    Mapped { memory: MmapMut, length: usize },
+    Mapped(Mapped),
 }
 
-/// Bytes that lie in a block.
-struct Filled {
+#[derive(Debug)]
+struct Mapped {
     memory: MmapMut,
     length: usize,
 }
@@ -68,13 +68,13 @@ impl Block {
         // Where there are none, pages of the usual size do.
         #[cfg(target_os = "linux")]
         let _ = memory.advise(memmap2::Advice::HugePage);
-        Self::Mapped { memory, length: 0 }
+        Self::Mapped(Mapped { memory, length: 0 })
     }
 
     fn room(&self) -> usize {
         match self {
             Self::Heap(bytes) => FIRST_BYTES.max(bytes.capacity()) - bytes.len(),
-            Self::Mapped { memory, length } => memory.len() - length,
+            Self::Mapped(Mapped { memory, length }) => memory.len() - length,
         }
     }
 
@@ -88,7 +88,7 @@ impl Block {
                 }
                 bytes.extend_from_slice(piece);
             }
-            Self::Mapped { memory, length } => {
+            Self::Mapped(Mapped { memory, length }) => {
                 memory[*length..][..piece.len()].copy_from_slice(piece);
                 *length += piece.len();
             }
@@ -98,7 +98,7 @@ impl Block {
     fn freeze(self) -> Bytes {
         match self {
             Self::Heap(bytes) => bytes.into(),
-            Self::Mapped { memory, length } => Bytes::from_owner(Filled { memory, length }),
+            Self::Mapped(mapped) => Bytes::from_owner(mapped),
         }
     }
 
@@ -118,7 +118,7 @@ impl Default for Block {
     }
 }
 
-impl AsRef<[u8]> for Filled {
+impl AsRef<[u8]> for Mapped {
     fn as_ref(&self) -> &[u8] {
         &self.memory[..self.length]
     }

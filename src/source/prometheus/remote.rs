@@ -22,7 +22,7 @@ use crate::config::units::duration;
 use crate::engine::histogram::Labels;
 use crate::engine::time::Duration;
 use crate::source::body;
-use crate::source::chunks::{Answer, Collector, Frames, OutOfRoom};
+use crate::source::chunks::{Answer, ChunkedReadResponse, Collector, Frames, OutOfRoom};
 use crate::source::error::SourceError;
 use crate::source::gather::gather;
 use crate::source::sampler::{Grid, Lookback};
@@ -213,15 +213,17 @@ impl Unpacking {
     }
 
     fn take(&mut self, piece: &[u8]) -> Result<(), SourceError> {
-        let too_large = |OutOfRoom| SourceError::TooLarge { limit_bytes: self.max_bytes };
-        self.frames.push(piece, |message| self.collector.take(message).map_err(too_large))
+        self.frames.push(piece, keep(&mut self.collector, self.max_bytes))
     }
 
     fn finish(mut self) -> Result<Collector, SourceError> {
-        let too_large = |OutOfRoom| SourceError::TooLarge { limit_bytes: self.max_bytes };
-        self.frames.finish(|message| self.collector.take(message).map_err(too_large))?;
+        self.frames.finish(keep(&mut self.collector, self.max_bytes))?;
         Ok(self.collector)
     }
+}
+
+fn keep(collector: &mut Collector, limit_bytes: usize) -> impl FnMut(ChunkedReadResponse) -> Result<(), SourceError> {
+    move |message| collector.take(message).map_err(|OutOfRoom| SourceError::TooLarge { limit_bytes })
 }
 
 /// Whether the server would take one of these matchers for one on a label that it adds, which no series has there.

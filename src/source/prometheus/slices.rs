@@ -19,11 +19,11 @@ use super::{Detail, History, Prometheus, slots_per_slice};
 /// What an answer of queries may take for one slice, in bytes: small enough that a few are nothing, large enough that the
 /// requests themselves are.
 const ANSWER_BYTES: usize = 16 << 20;
-/// What the counts of a slice of chunks would take, in bytes, were they all put into slots at once. Its chunks are a third
-/// of that or less, and the server's search for them costs as much for a short slice.
+/// What the counts of a slice of chunks would take, in bytes, were they all put into slots at once: half of it where they
+/// are whole. Its chunks are a third or less, and the server's search for them costs as much for a short slice.
 const SLICE_BYTES: usize = 32 << 20;
-/// What the counts of one piece may take in memory, in bytes: a processor's cache holds them from when they are decoded
-/// until they are counted, and the next piece takes their place.
+/// What the counts of one piece may take in memory, in bytes, and half of it where they are whole: a processor's cache
+/// holds them from when they are decoded until they are counted, and the next piece takes their place.
 const PIECE_BYTES: usize = 640 << 10;
 /// Slots of a piece, at least and at most. Chunks at its edges are decoded for the next piece once more.
 const PIECE_SLOTS: RangeInclusive<usize> = 960..=4_096;
