@@ -77,7 +77,7 @@ impl Daemon {
         // No test talks TLS, and a client without it needs no root certificates.
         let client = slowburn::http::client(&slowburn::config::HttpClient::default()).unwrap();
         let mut daemon = Self { child, dir, client, base: String::new() };
-        let started = daemon.eventually("start", async |daemon| daemon.logged("started")).await;
+        let started = daemon.will_log("started").await;
         daemon.base = format!("http://{}", started["listen"].as_str().unwrap());
         daemon
     }
@@ -101,7 +101,7 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .unwrap();
-        let started = self.eventually("start", async |daemon| daemon.logged("started")).await;
+        let started = self.will_log("started").await;
         self.base = format!("http://{}", started["listen"].as_str().unwrap());
     }
 
@@ -130,6 +130,11 @@ impl Daemon {
         let log = self.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.rev().find(|line| line["msg"] == message)
+    }
+
+    /// Waits for a line with this message: what is logged after an answer or another line may come a moment later.
+    pub async fn will_log(&mut self, message: &str) -> Value {
+        self.eventually(message, async |daemon| daemon.logged(message)).await
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -233,7 +238,7 @@ async fn a_slow_layer_pages_once_through_reloads_and_resolves_once() {
     std::fs::write(daemon.path("slowburn.yml"), &text).unwrap();
     std::fs::write(daemon.path("rules.yml"), RULES.replace("14.4", "14.5")).unwrap();
     daemon.signal("HUP");
-    daemon.eventually("reload", async |daemon| daemon.logged("configuration reloaded")).await;
+    daemon.will_log("configuration reloaded").await;
     let status = daemon.status().await;
     assert_eq!(status["last_reload"]["error"], Value::Null);
     assert_eq!(status["alerts"][0]["stage"], "critical");
@@ -354,7 +359,7 @@ async fn what_is_not_seen_has_no_number() {
     assert!(page.contains("1s <b>–</b>"), "{page}");
     let rules: Value = serde_json::from_str(&daemon.get("/api/v1/rules?type=record").await.1).unwrap();
     assert_eq!(rules["data"]["groups"], serde_json::json!([]));
-    let warned = daemon.logged("an SLO is not measured any more").unwrap();
+    let warned = daemon.will_log("an SLO is not measured any more").await;
     assert_eq!((&warned["level"], &warned["slo"]), (&"warn".into(), &"checkout/disk".into()), "{warned}");
 }
 

@@ -24,19 +24,19 @@ async fn the_log_says_who_was_told_of_what_and_what_a_reload_drops() {
     service.slow("edge", 100);
 
     let words = |line: &Value| ["receiver", "incident", "reason", "fallback"].map(|key| line[key].clone());
-    let refused = daemon.eventually("refusal", async |daemon| daemon.logged("notification refused")).await;
+    let refused = daemon.will_log("notification refused").await;
     assert_eq!(words(&refused), ["oncall".into(), "checkout".into(), "opened".into(), Value::from("team")]);
-    let told = daemon.eventually("delivery", async |daemon| daemon.logged("notification delivered")).await;
+    let told = daemon.will_log("notification delivered").await;
     assert_eq!(words(&told), ["team".into(), "checkout".into(), "opened".into(), Value::Null]);
     let note = told["note"].as_str().unwrap();
     assert!(note.contains("receiver 'oncall' refused this: answered 410 Gone"), "{note}");
-    let again = daemon.eventually("retry", async |daemon| daemon.logged("notification will be tried again")).await;
+    let again = daemon.will_log("notification will be tried again").await;
     assert_eq!(words(&again), ["away".into(), "checkout".into(), "opened".into(), Value::Null]);
 
     let receivers = &receivers[..2];
     std::fs::write(daemon.path("slowburn.yml"), config(&service.url(), receivers)).unwrap();
     assert_eq!(daemon.post("/-/reload").await.0, 200);
-    let gone = daemon.logged("a receiver is gone; what waited for it is dropped").unwrap();
+    let gone = daemon.will_log("a receiver is gone; what waited for it is dropped").await;
     assert_eq!(
         [&gone["level"], &gone["receiver"], &gone["dropped"], &gone["stay_open"]],
         [&Value::from("warn"), &"away".into(), &1.into(), &"checkout".into()]

@@ -122,8 +122,8 @@ impl<'a> Watch<'a> {
 
     /// Ends the daemon, and holds a replay against it. Returns what it told.
     async fn end(mut self) -> Vec<String> {
-        let from = self.daemon.logged("ready: the first slot is evaluated").unwrap()["slot"].clone();
-        let coverage = self.daemon.logged("history is read").unwrap()["covered"].clone();
+        let from = self.daemon.will_log("ready: the first slot is evaluated").await["slot"].clone();
+        let coverage = self.daemon.will_log("history is read").await["covered"].clone();
         assert_ne!(coverage, "0.0%", "the daemon found no history");
         let status = self.daemon.status().await;
         assert_eq!(status["missed"]["slots"], 0, "the machine is too busy: the daemon missed slots");

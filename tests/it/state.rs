@@ -82,7 +82,7 @@ async fn firing_stays_firing_over_a_stop_and_a_kill() {
     world.daemon.signal("TERM");
     assert!(world.daemon.ended().await.success());
     world.daemon.start_again(&[]).await;
-    let restored = world.daemon.logged("state restored").unwrap();
+    let restored = world.daemon.will_log("state restored").await;
     assert_eq!((&restored["alerts"], &restored["incidents"]), (&1.into(), &1.into()), "{restored}");
     let told = world.daemon.status().await["notifications"].clone();
     assert!(told.as_array().unwrap().iter().all(|told| told["outcome"] == "delivered"), "{told}");
@@ -238,13 +238,12 @@ async fn without_its_directory_it_pages_and_says_so_until_there_is_one() {
     assert_eq!(world.daemon.log().matches("state cannot be saved").count(), 1);
 
     std::fs::create_dir(world.daemon.path("kept")).unwrap();
-    let saved = async |daemon: &mut Daemon| daemon.logged("state is saved again");
-    world.daemon.eventually("recovery", saved).await;
+    world.daemon.will_log("state is saved again").await;
     assert_eq!(world.daemon.status().await["state"]["degraded"], Value::Null);
     // Everything from before is in it.
     world.daemon.kill();
     world.daemon.start_again(&[]).await;
-    assert_eq!(world.daemon.logged("state restored").unwrap()["alerts"], 1);
+    assert_eq!(world.daemon.will_log("state restored").await["alerts"], 1);
     world.evaluations(6).await;
     assert_eq!(pages(&world.fakes), [TRIGGER]);
 }
@@ -288,7 +287,7 @@ async fn a_disk_that_fills_up_stops_no_page() {
 async fn a_disk_that_cannot_be_written_is_still_read() {
     let mut world = World::start("kept/state.db").await;
     std::fs::create_dir(world.daemon.path("kept")).unwrap();
-    world.daemon.eventually("recovery", async |daemon| daemon.logged("state is saved again")).await;
+    world.daemon.will_log("state is saved again").await;
     world.service.slow("edge", 100);
     world.pages(&[TRIGGER]).await;
     world.settled().await;
@@ -329,7 +328,7 @@ async fn windows_of_scraped_services_go_on() {
     world.daemon.signal("TERM");
     assert!(world.daemon.ended().await.success());
     world.daemon.start_again(&[]).await;
-    assert_eq!(world.daemon.logged("state restored").unwrap()["windows"], 1);
+    assert_eq!(world.daemon.will_log("state restored").await["windows"], 1);
     let after = slo(&world.daemon).await;
     assert!(after["events"].as_f64() >= before["events"].as_f64() && after["events"].as_f64() > Some(500.0), "{after}");
     let left = |slo: &Value| slo["budget_remaining"].as_f64().unwrap();

@@ -136,7 +136,7 @@ async fn an_incident_is_one_notification_until_it_is_over() {
     let receiver = format!("alertmanager: {{urls: ['{}', '{}'], resend: 1s}}", cluster.url(0), cluster.url(1));
     let text = config(&service.url(), &[("am", receiver)]);
     let mut daemon = Daemon::start_with(&text, RULES).await;
-    daemon.eventually("ready", async |daemon| daemon.logged("ready: the first slot is evaluated")).await;
+    daemon.will_log("ready: the first slot is evaluated").await;
     let takes_all =
         async |daemon: &mut Daemon| daemon.status().await["receivers"][0]["problem"].is_null().then_some(());
     daemon.eventually("instances", takes_all).await;

@@ -277,11 +277,7 @@ async fn a_scraping_daemon_goes_on_when_the_clock_is_set() {
     daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
 
     clock.set(-3600);
-    daemon
-        .eventually("word of the clock", async |daemon| {
-            daemon.logged("the wall clock was set back; evaluation goes on from there")
-        })
-        .await;
+    daemon.will_log("the wall clock was set back; evaluation goes on from there").await;
     goes_on(&mut daemon).await;
     assert_eq!(pages(&fakes).len(), 1, "neither resolved nor told again: {:?}", pages(&fakes));
     assert_eq!(daemon.status().await["missed"]["clock_set_back"], 1);
