@@ -170,16 +170,17 @@ fn layers() {
         "\n{:<44} {:>9} {:>9} {:>9} {:>9}",
         "30 days from a recording, 2 instances", "wall", "own CPU", "memory", "size"
     );
-    for layers in [5, 50, 200] {
+    for (layers, gaps) in [(5, false), (50, false), (50, true), (200, false)] {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [config, recording, out] = ["slowburn.yml", "recording", "out.json"].map(|name| folder.path().join(name));
         let made = made_up(layers);
         std::fs::write(&config, &made).expect("a file");
-        record(&made, layers, &recording);
+        record(&made, layers, gaps, &recording);
         let arguments = ["replay", "--config", text(&config), "--format", "json", "--out", text(&out)];
         let arguments = [&arguments[..], &["--recording", text(&recording)]].concat();
         let runs: Vec<Cost> = (0..RUNS).map(|_| cost(&arguments)).collect();
-        row(&format!("{layers} layers"), &runs, std::fs::metadata(&recording).map_or(0, |file| file.len()));
+        let name = format!("{layers} layers{}", if gaps { ", each series gone now and then" } else { "" });
+        row(&name, &runs, std::fs::metadata(&recording).map_or(0, |file| file.len()));
     }
 }
 
@@ -200,8 +201,9 @@ fn made_up(layers: usize) -> String {
     )
 }
 
-/// Writes the history of layers with some slow requests, and an hour each in which many are.
-fn record(config: &str, layers: usize, file: &Path) {
+/// Writes the history of layers with some slow requests, and an hour each in which many are. With `gaps`, each series is
+/// not there for a minute or two, six times a day.
+fn record(config: &str, layers: usize, gaps: bool, file: &Path) {
     let texts = BTreeMap::from([("slowburn.yml".to_owned(), config.to_owned())]);
     let config = match config::load_texts("slowburn.yml", &texts, &|_| None) {
         Ok(loaded) => loaded.config,
@@ -220,13 +222,17 @@ fn record(config: &str, layers: usize, file: &Path) {
             let (slo, instance) = (index / 2, index % 2);
             let labels = [("layer", slo.to_string()), ("pod", instance.to_string())];
             let mut counts = Vec::with_capacity(slots * 2);
+            let mut gone_until = 0;
             for slot in 0..slots {
                 let is_bad = (number as usize + slo) % 10 == 3 && (1_000..1_120).contains(&slot);
                 let requests = 900 + random.below(200);
                 let slow = if is_bad { requests / 3 } else { random.below(4) };
                 counted[0] += (requests - slow) as f64;
                 counted[1] += requests as f64;
-                counts.extend(*counted);
+                if gaps && random.below(480) == 0 {
+                    gone_until = slot + 2 + random.below(3);
+                }
+                counts.extend(if slot < gone_until { [f64::NAN; 2] } else { *counted });
             }
             let labels = labels.map(|(name, value)| (name.to_owned(), value)).into();
             series.push(HistorySeries { slo, labels, bounds: bounds.clone(), counts: Counts::new(counts, 2) });

@@ -1,7 +1,7 @@
 //! What the buckets of one series had counted by each of many slots.
 //!
-//! Nearly always those are whole numbers in slots that follow one another. Then each is kept as how far it is above its
-//! bucket's base, which takes half as much memory, and several are added at once.
+//! Nearly always those are whole numbers. Then each is kept as how far it is above its bucket's base, which takes half as
+//! much memory, and those of slots that follow one another are added several at once.
 //!
 //! ```
 //! use slowburn::engine::counts::Counts;
@@ -14,8 +14,10 @@ use std::ops::Range;
 
 /// Up to here all whole numbers are exact.
 const MAX_WHOLE: f64 = (1u64 << 53) as f64;
+/// Stands in every bucket of a slot without the series, behind one with it: no count is as far above its base.
+const ABSENT: u32 = u32::MAX;
 /// What is above a base is less.
-const MAX_ABOVE: f64 = (1u64 << 32) as f64;
+const MAX_ABOVE: f64 = (1u64 << 31) as f64;
 /// A whole number below [`MAX_ABOVE`] that this was added to has its binary digits in the lower half of the bits.
 const SHIFT: f64 = (1u64 << 52) as f64;
 
@@ -31,8 +33,9 @@ pub struct Counts {
 enum Cells {
     /// Slot by slot; NaN in every bucket of a slot without the series.
     Any(Vec<f64>),
-    /// Whole numbers, bucket by bucket, in the slots `there` and in no others.
-    Whole { there: Range<usize>, bases: Vec<f64>, above: Vec<u32> },
+    /// Whole numbers, bucket by bucket, in the slots `there` and in no others, nor in all of those if it `has_gaps`:
+    /// [`ABSENT`] stands there.
+    Whole { there: Range<usize>, has_gaps: bool, bases: Vec<f64>, above: Vec<u32> },
 }
 
 /// Some of the slots, of a series with `N` buckets.
@@ -56,42 +59,56 @@ impl Counts {
         Self { slots: rows.len() / buckets.max(1), buckets, cells: Cells::Any(rows) }
     }
 
-    /// Of buckets, each with its counts in the slots from `first` on; no other of the `slots` has any. `None` if not all
-    /// are whole, or some count is more than that of the next bucket; or if they are not of one length, or go beyond the
-    /// slots.
-    pub fn whole(columns: &[&[f64]], first: usize, slots: usize) -> Option<Self> {
+    /// Of buckets, each with its counts in the slots from `first` on; no other of the `slots` has any, nor those in which
+    /// every bucket `is_absent`. `None` if not all are whole, or some count is more than that of the next bucket; or if
+    /// they are not of one length, or go beyond the slots.
+    pub fn whole(columns: &[&[f64]], first: usize, slots: usize, is_absent: impl Fn(f64) -> bool) -> Option<Self> {
         let (buckets, length) = (columns.len(), columns.first()?.len());
         if first + length > slots || columns.iter().any(|column| column.len() != length) {
             return None;
         }
         let (mut bases, mut cells) = (Vec::with_capacity(buckets), Vec::with_capacity(buckets * length));
+        let mut has_gaps = false;
         for column in columns {
             let base = base(column)?;
-            let mut odd = 0;
+            let (begin, mut odd) = (cells.len(), 0);
             cells.extend(column.iter().map(|count| {
                 let (above, is_odd) = above(*count, base);
                 odd |= is_odd;
                 above
             }));
+            // Nearly always nothing is, and that was quickly seen.
             if odd != 0 {
-                return None;
+                has_gaps = true;
+                for (cell, count) in cells[begin..].iter_mut().zip(*column) {
+                    *cell = match above(*count, base) {
+                        _ if is_absent(*count) => ABSENT,
+                        (above, 0) => above,
+                        _ => return None,
+                    };
+                }
             }
             bases.push(base);
         }
-        let cells = Cells::Whole { there: first..first + length, bases, above: cells };
-        columns.windows(2).all(|pair| none_falls(pair[1], pair[0])).then_some(Self { slots, buckets, cells })
+        let goes_on = |now: &f64, before: &f64| now >= before || is_absent(*now) && is_absent(*before);
+        let are_cumulative = columns.windows(2).all(|pair| match has_gaps {
+            false => none_falls(pair[1], pair[0]),
+            true => pair[1].iter().zip(pair[0]).all(|(now, before)| goes_on(now, before)),
+        });
+        let cells = Cells::Whole { there: first..first + length, has_gaps, bases, above: cells };
+        are_cumulative.then_some(Self { slots, buckets, cells })
     }
 
     /// The same in half the memory, where that can be.
     pub fn packed(self) -> Self {
         let Cells::Any(rows) = &self.cells else { return self };
         let Some(first) = self.first_present(0..self.slots) else { return self };
-        let end = (first..self.slots).rev().find(|slot| self.is_present(*slot)).map_or(first, |last| last + 1);
+        let end = (first..self.slots).rfind(|slot| self.is_present(*slot)).map_or(first, |last| last + 1);
         let there = &rows[first * self.buckets..end * self.buckets];
         let column = |bucket| there.iter().skip(bucket).step_by(self.buckets).copied().collect();
         let columns: Vec<Vec<f64>> = (0..self.buckets).map(column).collect();
         let columns: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
-        Self::whole(&columns, first, self.slots).unwrap_or(self)
+        Self::whole(&columns, first, self.slots, f64::is_nan).unwrap_or(self)
     }
 
     pub fn slots(&self) -> usize {
@@ -114,10 +131,11 @@ impl Counts {
     pub fn count(&self, slot: usize, bucket: usize) -> f64 {
         match &self.cells {
             Cells::Any(rows) => rows[slot * self.buckets + bucket],
-            Cells::Whole { there, bases, above } if there.contains(&slot) => {
-                bases[bucket] + f64::from(above[bucket * there.len() + slot - there.start])
+            Cells::Whole { there, bases, above, .. } => {
+                let place = there.contains(&slot).then(|| bucket * there.len() + slot - there.start);
+                let above = place.map(|place| above[place]).filter(|above| *above != ABSENT);
+                above.map_or(f64::NAN, |above| bases[bucket] + f64::from(above))
             }
-            Cells::Whole { .. } => f64::NAN,
         }
     }
 
@@ -138,7 +156,7 @@ impl Counts {
     /// The first slot of `range` that has the series.
     pub fn first_present(&self, mut range: Range<usize>) -> Option<usize> {
         match &self.cells {
-            Cells::Any(_) => range.find(|slot| self.is_present(*slot)),
+            Cells::Any(_) | Cells::Whole { has_gaps: true, .. } => range.find(|slot| self.is_present(*slot)),
             Cells::Whole { there, .. } => {
                 let first = range.start.max(there.start);
                 (first < range.end.min(there.end)).then_some(first)
@@ -151,7 +169,7 @@ impl Counts {
     pub fn first_return(&self, range: Range<usize>, most: usize) -> usize {
         // Else one at least would be looked at here.
         let may_be_absent = || range.clone().step_by(most.max(1)).any(|slot| !self.is_present(slot));
-        if matches!(self.cells, Cells::Whole { .. }) || !may_be_absent() {
+        if matches!(self.cells, Cells::Whole { has_gaps: false, .. }) || !may_be_absent() {
             return range.end;
         }
         let mut seen = range.start;
@@ -164,11 +182,12 @@ impl Counts {
         let (slots, buckets) = (range.len(), self.buckets);
         let cells = match &self.cells {
             Cells::Any(rows) => Cells::Any(rows[range.start * buckets..range.end * buckets].to_vec()),
-            Cells::Whole { there, bases, above } => {
+            Cells::Whole { there, has_gaps, bases, above } => {
                 let (first, places) = within(there, &range);
                 let columns = above.chunks_exact(there.len().max(1)).flat_map(|column| &column[places.clone()]);
                 let there = first..first + places.len();
-                Cells::Whole { there, bases: bases.clone(), above: columns.copied().collect() }
+                let above = columns.copied().collect();
+                Cells::Whole { there, has_gaps: *has_gaps, bases: bases.clone(), above }
             }
         };
         Self { slots, buckets, cells }
@@ -179,7 +198,7 @@ impl Counts {
         match &self.cells {
             _ if self.buckets != N => None,
             Cells::Any(rows) => Some(Rows::Any(&rows.as_chunks().0[range])),
-            Cells::Whole { there, bases, above } => {
+            Cells::Whole { there, bases, above, .. } => {
                 let (first, places) = within(there, &range);
                 let above = std::array::from_fn(|bucket| &above[bucket * there.len()..][places.clone()]);
                 Some(Rows::Whole(Whole { first, bases: std::array::from_fn(|bucket| bases[bucket]), above }))
@@ -208,7 +227,9 @@ impl<const N: usize> Rows<'_, N> {
             }
             Self::Whole(whole) => {
                 let Some(columns) = whole.columns(&slots) else { return false };
+                // What follows a gap falls, but the last slot has none behind it.
                 self.at(slots.start).is_some_and(|first| none_falls(&first, last))
+                    && columns[0].last().is_some_and(|last| *last != ABSENT)
                     && columns.iter().all(|column| none_falls(&column[1..], column))
             }
         }
@@ -217,11 +238,11 @@ impl<const N: usize> Rows<'_, N> {
 
 impl<const N: usize> Whole<'_, N> {
     fn at(&self, at: usize) -> Option<[f64; N]> {
-        let is_there = at < self.above[0].len();
+        let is_there = self.above[0].get(at).is_some_and(|above| *above != ABSENT);
         is_there.then(|| std::array::from_fn(|bucket| self.bases[bucket] + f64::from(self.above[bucket][at])))
     }
 
-    /// What is above the bases in the slots; `None` if not all have the series.
+    /// What is above the bases in the slots; `None` if some are before the series begins or after it ends.
     fn columns(&self, slots: &Range<usize>) -> Option<[&[u32]; N]> {
         let there = slots.start.checked_sub(self.first)?..slots.end - self.first;
         (there.end <= self.above[0].len()).then(|| self.above.map(|column| &column[there.clone()]))
@@ -304,7 +325,7 @@ fn above(count: f64, base: f64) -> (u32, u64) {
     let shifted = far + SHIFT;
     let bits = shifted.to_bits();
     let lost = (shifted - SHIFT).to_bits() ^ far.to_bits();
-    (bits as u32, (bits ^ SHIFT.to_bits()) >> 32 | lost)
+    (bits as u32, (bits ^ SHIFT.to_bits()) >> 31 | lost)
 }
 
 #[cfg(test)]
@@ -324,7 +345,7 @@ mod tests {
         let begin = prop::sample::select(vec![
             0.0,
             3.0,
-            4_294_967_290.0,
+            2_147_483_640.0,
             1e12,
             MAX_WHOLE - MAX_ABOVE - 50.0,
             MAX_WHOLE - 2.0,
@@ -462,6 +483,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_gone_now_and_then_goes_on_where_it_is_there() {
+        let gone = [Some([5.0, 9.0]), Some([6.0, 9.0]), None, None, Some([7.0, 9.0])];
+        for counts in [of(&gone), of(&gone).packed()] {
+            let rows = counts.rows::<2>(0..5).unwrap();
+            let goes_on = |slots| rows.rise(&[5.0, 9.0], slots);
+            let expected = [(0..2, true), (0..3, false), (0..5, false), (2..3, false), (3..5, false), (4..5, true)];
+            assert_eq!(expected.clone().map(|(slots, _)| (slots.clone(), goes_on(slots))), expected);
+            for (counts, first) in [(counts.clone(), 0), (counts.part(1..5), 1)] {
+                assert_eq!(
+                    [2..4, 2..5, 4..5].map(|range| counts.first_present(range.start - first..range.end - first)),
+                    [None, Some(4 - first), Some(4 - first)]
+                );
+            }
+        }
+    }
+
+    #[test]
     fn whole_numbers_take_half_the_room() {
         let check = |rows: &[Row], half: bool| {
             let (any, packed) = (of(rows), of(rows).packed());
@@ -473,20 +511,27 @@ mod tests {
         check(&rows(0.5), false);
         check(&rows(-1.0), false);
         check(&rows(MAX_WHOLE - 1.0), false);
-        // From before it came and after it went; between, it was not there.
+        // Before it came, after it went, and between.
         let long = [vec![None; 3], rows(5.0), vec![None; 2]].concat();
         check(&long, true);
-        check(&[long.clone(), long].concat(), false);
+        check(&[long.clone(), long].concat(), true);
         // A counter that starts anew, and one that had counted more.
         check(&[rows(9.0), rows(0.0)].concat(), true);
         check(&[rows(1e12), rows(0.0)].concat(), false);
-        // What a bucket counts, the next one counts too.
-        check(&[Some([2.0, 1.0]); 8], false);
-        // 2^32 above its base, and one less.
-        check(&[rows(0.0), vec![Some([4_294_967_295.0; 2])], rows(4_294_967_000.0)].concat(), true);
-        check(&[rows(0.0), vec![Some([4_294_967_296.0; 2])], rows(4_294_967_000.0)].concat(), false);
+        // 2^31 above its base, and one less.
+        check(&[rows(0.0), vec![Some([2_147_483_647.0; 2])], rows(2_147_483_000.0)].concat(), true);
+        check(&[rows(0.0), vec![Some([2_147_483_648.0; 2])], rows(2_147_483_000.0)].concat(), false);
         check(&[None, None], false);
-        assert!(Counts::whole(&[&[1.0], &[1.0, 2.0]], 0, 2).is_none());
-        assert!(Counts::whole(&[&[1.0, 2.0]], 1, 2).is_none());
+        // What a bucket counts, the next one counts too; and where one has a slot, all have.
+        assert!(Counts::whole(&[&[1.0], &[2.0]], 0, 1, f64::is_nan).is_some());
+        assert!(Counts::whole(&[&[2.0], &[1.0]], 0, 1, f64::is_nan).is_none());
+        const GONE: f64 = f64::NAN;
+        assert!(Counts::whole(&[&[1.0, GONE, 2.0], &[1.0, GONE, 2.0]], 0, 3, f64::is_nan).is_some());
+        assert!(Counts::whole(&[&[1.0, GONE, 2.0], &[3.0, GONE, 1.0]], 0, 3, f64::is_nan).is_none());
+        assert!(Counts::whole(&[&[1.0, GONE, 2.0], &[1.0, 1.0, 2.0]], 0, 3, f64::is_nan).is_none());
+        assert!(Counts::whole(&[&[1.0, 1.0, 2.0], &[1.0, GONE, 2.0]], 0, 3, f64::is_nan).is_none());
+        assert!(Counts::whole(&[&[1.0, GONE, 2.0]], 0, 3, |_| false).is_none());
+        assert!(Counts::whole(&[&[1.0], &[1.0, 2.0]], 0, 2, f64::is_nan).is_none());
+        assert!(Counts::whole(&[&[1.0, 2.0]], 1, 2, f64::is_nan).is_none());
     }
 }

@@ -98,7 +98,7 @@ fn side_by_side(columns: &[Column], slots: usize, room: usize) -> Option<Layout>
         return None;
     }
     let cells: Vec<&[f64]> = columns.iter().map(|column| column.run.cells().1).collect();
-    let counts = match Counts::whole(&cells, first, slots) {
+    let counts = match Counts::whole(&cells, first, slots, is_stale) {
         Some(counts) => counts,
         None if columns.len().saturating_mul(slots) <= room => Counts::new(zip(&cells, first, slots)?, columns.len()),
         None => return None,
@@ -107,13 +107,13 @@ fn side_by_side(columns: &[Column], slots: usize, room: usize) -> Option<Layout>
     Some(Layout { bounds, counts }).filter(|layout| layout.cells() <= room)
 }
 
-/// The same row by row: counts with fractions, slots without any, and buckets that were counted at different times.
+/// The same row by row: counts with fractions, and buckets that were counted at different times.
 fn zip(columns: &[&[f64]], first: usize, slots: usize) -> Option<Vec<f64>> {
     let width = columns.len();
     let mut counts = vec![f64::NAN; width * slots];
     for (slot, row) in counts[first * width..].chunks_exact_mut(width).take(columns[0].len()).enumerate() {
-        if columns[0][slot].to_bits() == STALE_BITS {
-            if columns.iter().any(|column| column[slot].to_bits() != STALE_BITS) {
+        if is_stale(columns[0][slot]) {
+            if !columns.iter().all(|column| is_stale(column[slot])) {
                 return None;
             }
             continue;
@@ -127,6 +127,10 @@ fn zip(columns: &[&[f64]], first: usize, slots: usize) -> Option<Vec<f64>> {
         make_cumulative(row);
     }
     Some(counts)
+}
+
+fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE_BITS
 }
 
 /// Distinct bounds, ascending, and the slot-major cells under them.
@@ -235,12 +239,18 @@ mod tests {
     }
 
     fn any_columns() -> impl Strategy<Value = Vec<Column>> {
+        prop::sample::select(vec![None, None, Some(f64::NAN)]).prop_flat_map(columns_with)
+    }
+
+    /// In the plain ones, `hole` is in the middle.
+    fn columns_with(hole: Option<f64>) -> impl Strategy<Value = Vec<Column>> {
         let bound = prop::sample::select(vec![0.1, 0.25, 0.5, 1.0, f64::INFINITY, f64::INFINITY, f64::NAN, -0.0, 0.0]);
         let count = prop_oneof![20 => (0..9u32).prop_map(f64::from), 1 => Just(f64::NAN), 1 => Just(-1.0), 1 => Just(f64::INFINITY)];
         let points = prop::collection::btree_map(0..SLOTS as u32, count, 0..=SLOTS);
         // Rarely all there, or the plain case would never be seen.
         let plain = prop::collection::vec((0..9u32).prop_map(f64::from), SLOTS);
-        let plain = plain.prop_map(|counts| (0..SLOTS as u32).zip(counts).filter(|(slot, _)| *slot != 2).collect());
+        let in_slot = move |(slot, count)| if slot == 2 { hole.map(|hole| (slot, hole)) } else { Some((slot, count)) };
+        let plain = plain.prop_map(move |counts| (0..SLOTS as u32).zip(counts).filter_map(in_slot).collect());
         let points = prop_oneof![1 => points, 3 => plain];
         prop::collection::vec((bound, points).prop_map(|(bound, points)| column(bound, points)), 0..6)
     }

@@ -208,8 +208,7 @@ impl Slo {
             let range = from..slots.many.min(from + AT_ONCE);
             let many = range.len();
             let (counted, rows, present) = (&mut counted[..many], &mut rows[..many], &mut present[..many]);
-            if !known.is_empty() && known.iter().all(|series| series.goes_on(range.clone())) {
-                go_on(&mut known, &range, &mut sums, counted);
+            if go_on(&mut known, &range, &mut sums, counted) {
                 present.fill(true);
                 // A whole number, as each slot adds one.
                 let seen_slots = self.seen_slots;
@@ -257,58 +256,23 @@ impl Slo {
     }
 }
 
-/// Counts slots through which all series [go on](Known::goes_on); `counted` takes the sums after each of them.
+/// Counts slots through which all series [go on](Known::goes_on) in whole numbers; `counted` takes the sums after each of
+/// them. Returns whether it did; if not, nothing was done.
 fn go_on<const N: usize>(
     known: &mut [Known<'_, N>],
     range: &Range<usize>,
     sums: &mut [f64; N],
     counted: &mut [[f64; N]],
-) {
-    /// With their number known beforehand, all of it stays in registers.
-    fn together<const N: usize, const SERIES: usize>(
-        known: &mut [Known<'_, N>; SERIES],
-        range: &Range<usize>,
-        sums: &mut [f64; N],
-        counted: &mut [[f64; N]],
-    ) {
-        let mut last = known.each_ref().map(|series| series.last.unwrap_or([0.0; N]));
-        let rows = known.each_ref().map(|series| &series.rows);
-        for (at, counted) in range.clone().zip(counted) {
-            for (rows, last) in rows.iter().zip(&mut last) {
-                let Some(now) = rows.at(at) else { continue };
-                for bucket in 0..N {
-                    sums[bucket] += now[bucket] - last[bucket];
-                }
-                *last = now;
-            }
-            *counted = *sums;
-        }
-        for (series, last) in known.iter_mut().zip(last) {
-            (series.last, series.seen_at) = (Some(last), Some(range.end - 1));
-        }
-    }
+) -> bool {
     let begun = known.iter().map(|series| (&series.rows, series.last.unwrap_or([0.0; N])));
-    if add_whole(begun, range, sums, counted) {
-        for series in known {
-            (series.last, series.seen_at) = (series.rows.at(range.end - 1), Some(range.end - 1));
-        }
-        return;
+    let goes_on = !known.is_empty() && known.iter().all(|series| series.goes_on(range.clone()));
+    if !goes_on || !add_whole(begun, range, sums, counted) {
+        return false;
     }
-    if let Ok(one) = <&mut [Known<'_, N>; 1]>::try_from(&mut *known) {
-        return together(one, range, sums, counted);
+    for series in known {
+        (series.last, series.seen_at) = (series.rows.at(range.end - 1), Some(range.end - 1));
     }
-    if let Ok(two) = <&mut [Known<'_, N>; 2]>::try_from(&mut *known) {
-        return together(two, range, sums, counted);
-    }
-    if let Ok(three) = <&mut [Known<'_, N>; 3]>::try_from(&mut *known) {
-        return together(three, range, sums, counted);
-    }
-    for (at, counted) in range.clone().zip(counted) {
-        for series in &mut *known {
-            series.advance(at, false, sums);
-        }
-        *counted = *sums;
-    }
+    true
 }
 
 impl<'a, const N: usize> Known<'a, N> {

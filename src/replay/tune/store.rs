@@ -15,8 +15,7 @@ use crate::source::SourceError;
 use crate::source::prometheus::{Detail, History, HistorySeries};
 use crate::source::reader::Reader;
 
-/// As much as history may take: 30 days and the 30 before them of some 250 layers with two instances each, as long as
-/// those are there in every slot.
+/// As much as history may take: 30 days and the 30 before them of some 250 layers with two instances each.
 pub const MAX_BYTES: usize = 2 << 30;
 
 /// Why history could not be kept.
