@@ -8,6 +8,7 @@ use serde_json::Value;
 use slowburn::clock::Stopwatch;
 use tempfile::TempDir;
 
+use crate::browser::objections;
 use crate::exporter::Exporter;
 use crate::fakes::{Fakes, Fault, Kind};
 use crate::real::Prometheus;
@@ -301,6 +302,20 @@ async fn a_source_out_of_sight_is_one_incident_until_it_is_back() {
     assert_eq!(pages.len(), 2);
     assert_eq!(pages[1], pages[0].replace("trigger", "resolve"));
     assert_eq!(daemon.get("/-/ready").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium and axe-core"]
+async fn nobody_is_kept_from_reading_the_page() {
+    let service = Exporter::start(&["edge"]).await;
+    let fakes = Fakes::start("/services/T/B/X", None).await;
+    let mut daemon = Daemon::start(&config(&service.url(), &[("oncall", pagerduty(&fakes))])).await;
+    daemon.ready().await;
+    service.slow("edge", 100);
+    daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
+    let page = daemon.get("/").await.1;
+    assert!(page.contains("Incidents"), "{page}");
+    assert_eq!(objections(&page), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //! and run by `tests/run.sh`.
 
 mod alertmanager;
+mod browser;
 mod comparing;
 mod config;
 mod daemon;

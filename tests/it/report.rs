@@ -2,7 +2,6 @@
 //! cannot reach anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -19,6 +18,7 @@ use slowburn::replay::{Recorder, ReplayError, Replayed};
 use slowburn::source::prometheus::Detail;
 use slowburn::zone::Zone;
 
+use super::browser::{browsed, chromium, objections};
 use super::history::{Incident, Layer, Plan, Series};
 use super::{quality, replay};
 
@@ -521,30 +521,6 @@ fn colours_can_be_told_apart_on_light_and_on_dark() {
     }
 }
 
-/// Chromium over a page, reaching nobody: its output and its complaints.
-fn chromium(page: &str, args: &[&str]) -> (String, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("report.html");
-    std::fs::write(&file, page).unwrap();
-    let chromium = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
-        .args(["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=2000"])
-        .args(args)
-        .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
-        .arg(format!("file://{}", file.display()))
-        .output()
-        .expect("chromium runs");
-    assert!(chromium.status.success());
-    (String::from_utf8_lossy(&chromium.stdout).into_owned(), String::from_utf8_lossy(&chromium.stderr).into_owned())
-}
-
-/// The page as a browser has it that reaches nobody, and what its console says.
-fn browsed(page: &str) -> (String, String) {
-    let (dom, said) = chromium(page, &["--dump-dom"]);
-    let console: Vec<&str> = said.lines().filter(|line| line.contains("CONSOLE")).collect();
-    (dom, console.join("\n"))
-}
-
 #[test]
 #[ignore = "needs chromium"]
 fn on_paper_pages_are_read_and_not_every_notification() {
@@ -572,4 +548,16 @@ fn a_browser_without_a_network_shows_the_page_and_complains_of_nothing() {
     let (dom, console) = browsed(&page.replace("\"use strict\";", "\"use strict\"; "));
     assert!(console.contains("Content Security Policy"), "{console}");
     assert!(!dom.contains("role=\"slider\""));
+}
+
+#[test]
+#[ignore = "needs chromium and axe-core"]
+fn nobody_is_kept_from_reading_it() {
+    let (config, replayed, observed) = eventful("checkout");
+    let page = page(&config, &replayed, &observed);
+    assert_eq!(objections(&page), "");
+    // It does look.
+    let nobodys = "<!DOCTYPE html><html><head><title>x</title></head><body><main><h1>x</h1></main></body></html>";
+    let found = objections(nobodys);
+    assert!(found.contains("html-has-lang"), "{found}");
 }
