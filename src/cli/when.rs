@@ -1,8 +1,6 @@
 //! Points in time as a user writes them: RFC 3339, Unix seconds, or an age.
 
-use chrono::DateTime;
-
-use crate::config::units::duration;
+use crate::config::units::{duration, instant};
 use crate::engine::time::Timestamp;
 
 /// Reads `2026-03-01T12:00:00Z`, `1772366400` or `30d` (so long before `now`).
@@ -30,8 +28,8 @@ pub fn parse_ahead(text: &str, now: Timestamp) -> Result<Timestamp, String> {
 }
 
 fn absolute(text: &str, now: Timestamp) -> Option<Timestamp> {
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Some(Timestamp::from_unix_ms(time.timestamp_millis()));
+    if let Some(at) = instant(text) {
+        return Some(at);
     }
     if let Ok(unix_s) = text.parse::<f64>()
         && unix_s.abs() < 1e11

@@ -17,7 +17,6 @@ mod csv;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use chrono::DateTime;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -27,6 +26,7 @@ use crate::engine::time::Timestamp;
 use super::decode::{Decode, Definitions, Findings, Spanned, object, scalar};
 use super::diagnostic::{Diagnostic, Diagnostics, Span};
 use super::files::{Disk, Files};
+use super::units;
 use super::validate::unknown;
 use super::yaml::{self, Node};
 
@@ -101,15 +101,15 @@ impl Decode for Instant {
 }
 
 fn instant(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Ok(Timestamp::from_unix_ms(time.timestamp_millis()));
+    if let Some(at) = units::instant(text) {
+        return Ok(at);
     }
     match text.parse::<f64>() {
         Ok(unix_s) if unix_s.abs() < MAX_UNIX_S => Ok(Timestamp::from_unix_ms((unix_s * 1000.0).round() as i64)),
         Ok(unix_ms) if unix_ms.abs() < MAX_UNIX_S * 1000.0 => Err("these are milliseconds".to_owned()),
         Ok(_) => Err(String::new()),
         // A zone that is left out is the most common mistake, and a guess at it would shift every delay by hours.
-        Err(_) if DateTime::parse_from_rfc3339(&format!("{text}Z")).is_ok() => {
+        Err(_) if units::instant(&format!("{text}Z")).is_some() => {
             Err(format!("the zone is missing: write '{text}Z' if it is UTC"))
         }
         Err(_) => Err(String::new()),

@@ -1,14 +1,17 @@
-//! Durations, latencies, percentages and sizes as users write them: strict, exact, and with a word on what to write.
+//! Durations, points in time, latencies, percentages and sizes as users write them: strict, exact, and with a word on what to write.
 //!
 //! ```
 //! use slowburn::config::units;
 //! assert_eq!(units::duration("1h30m").unwrap().ms(), 5_400_000);
 //! assert_eq!(units::latency_ns("2.5ms").unwrap(), 2_500_000);
 //! assert_eq!(units::percent_ppm("99.9%").unwrap(), 999_000);
+//! assert_eq!(units::instant("2026-03-01T12:00:00+01:00").unwrap().unix_ms(), 1_772_362_800_000);
 //! assert!(units::duration("5M").unwrap_err().contains("'m' for minutes"));
 //! ```
 
-use crate::engine::time::Duration;
+use chrono::DateTime;
+
+use crate::engine::time::{Duration, Timestamp};
 
 const DAY_MS: i64 = 86_400_000;
 /// Largest first, as they must be written.
@@ -52,6 +55,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         rest = after;
     }
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(Duration::from_ms(total_ms)) }
+}
+
+/// A point in time as RFC 3339 writes it, with its zone: `2026-03-01T12:00:00Z`.
+pub fn instant(text: &str) -> Option<Timestamp> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    Some(Timestamp::from_unix_ms(time.timestamp_millis()))
 }
 
 /// A latency in nanoseconds: one number, decimals allowed, and one unit of `us`, `ms`, `s` or `m`.

@@ -6,10 +6,10 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use chrono::DateTime;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::config::units;
 use crate::daemon::{PostedMatcher, read_matcher};
 use crate::engine::silence::{MAX_SILENCES, Silence};
 use crate::engine::time::Timestamp;
@@ -109,9 +109,7 @@ fn silence(listed: Listed) -> Result<Silence, String> {
 }
 
 fn time(name: &str, text: &str) -> Result<Timestamp, String> {
-    let time = DateTime::parse_from_rfc3339(text)
-        .map_err(|_| format!("'{name}' is '{text:.40}', not like 2026-03-01T12:00:00Z"))?;
-    Ok(Timestamp::from_unix_ms(time.timestamp_millis()))
+    units::instant(text).ok_or_else(|| format!("'{name}' is '{text:.40}', not like 2026-03-01T12:00:00Z"))
 }
 
 #[cfg(test)]

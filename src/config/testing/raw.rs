@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::decode::{Decode, Definitions, Findings, Spanned, object, refuse, scalar};
 use crate::config::types::{MaybeZero, Named, OneOrMore, Percent, choice};
+use crate::config::units;
 use crate::config::yaml::{Kind, Node};
 use crate::engine::notification::Reason;
 use crate::engine::rule::{Stage, Urgency};
@@ -341,9 +342,9 @@ impl Decode for Anything {
 impl Decode for Instant {
     fn decode(node: &Node, findings: &mut Findings) -> Option<Self> {
         scalar(node, findings, ("a point in time", "2026-01-05T12:00:00Z, or Unix seconds"), |text| {
-            let unix_ms = match chrono::DateTime::parse_from_rfc3339(text) {
-                Ok(time) => Some(time.timestamp_millis()),
-                Err(_) => text.parse::<i64>().ok().and_then(|unix_s| unix_s.checked_mul(1000)),
+            let unix_ms = match units::instant(text) {
+                Some(at) => Some(at.unix_ms()),
+                None => text.parse::<i64>().ok().and_then(|unix_s| unix_s.checked_mul(1000)),
             };
             let unix_ms = unix_ms.ok_or_else(String::new)?;
             if !(0..=LATEST_UNIX_S * 1000).contains(&unix_ms) {

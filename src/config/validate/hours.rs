@@ -9,6 +9,7 @@ use crate::config::decode::{Field, Spanned, clipped};
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::raw;
 use crate::config::types::Counting;
+use crate::config::units;
 use crate::engine::hours::Hours;
 use crate::engine::maintenance::Maintenance;
 use crate::engine::time::{Duration, Timestamp};
@@ -184,8 +185,8 @@ fn once(raw: &raw::Maintenance, key: Span, context: &mut Context<'_>) -> Option<
 fn instant(field: &Field<String>, zone: &Zone, context: &mut Context<'_>) -> Option<Timestamp> {
     let written = field.get()?;
     let text = written.value.as_str();
-    if let Ok(instant) = chrono::DateTime::parse_from_rfc3339(text) {
-        return Some(Timestamp::from_unix_ms(instant.timestamp_millis()));
+    if let Some(instant) = units::instant(text) {
+        return Some(instant);
     }
     let formats = ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"];
     let local = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());

@@ -7,7 +7,6 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::DateTime;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -155,7 +154,7 @@ fn read(posted: Posted) -> Result<Wanted, String> {
     }
     let mut time = |name: &str, text: Option<String>| {
         let read =
-            text.map(|text| timestamp(&text).ok_or_else(|| format!("'{name}' is not like 2026-03-01T12:00:00Z")));
+            text.map(|text| units::instant(&text).ok_or_else(|| format!("'{name}' is not like 2026-03-01T12:00:00Z")));
         read.and_then(|read| read.map_err(|why| wrong.push(why)).ok())
     };
     let (starts_at, ends_at) = (time("startsAt", posted.starts_at), time("endsAt", posted.ends_at));
@@ -228,11 +227,6 @@ fn alternatives(pattern: &str) -> Option<Vec<String>> {
         }
     }
     Some(values)
-}
-
-fn timestamp(text: &str) -> Option<Timestamp> {
-    let time = DateTime::parse_from_rfc3339(text).ok()?;
-    Some(Timestamp::from_unix_ms(time.timestamp_millis()))
 }
 
 #[cfg(test)]
