@@ -78,19 +78,22 @@ fi
 
 # Into a folder of the build, where neither the system's packages nor anybody's own are touched.
 python_packages=target/test-python
+install_packages() {
+    python3 -m pip --version >/dev/null 2>&1 || install_quietly python3-pip
+    python3 -m pip install -q --disable-pip-version-check --target "$python_packages" "$@"
+}
+
 if PYTHONPATH="$python_packages" python3 -c 'import aiosmtpd, junitparser' 2>/dev/null; then
     echo "aiosmtpd and junitparser are here"
 else
-    python3 -m pip --version >/dev/null 2>&1 || install_quietly python3-pip
-    python3 -m pip install -q --disable-pip-version-check --target "$python_packages" 'aiosmtpd==1.4.6' 'junitparser==5.0.3'
+    install_packages 'aiosmtpd==1.4.6' 'junitparser==5.0.3'
 fi
 
 # Only the script in it is used: none of what the package needs.
 if [ -e "$python_packages/axe_playwright_python/axe.min.js" ]; then
     echo "axe-core is here"
 else
-    python3 -m pip --version >/dev/null 2>&1 || install_quietly python3-pip
-    python3 -m pip install -q --disable-pip-version-check --no-deps --target "$python_packages" 'axe-playwright-python==0.1.8'
+    install_packages --no-deps 'axe-playwright-python==0.1.8'
 fi
 
 section "Format"

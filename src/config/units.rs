@@ -1,4 +1,5 @@
-//! Durations, points in time, latencies, percentages and sizes as users write them: strict, exact, and with a word on what to write.
+//! Durations, points in time, latencies, percentages and sizes as users write them: strict, exact, and with a word on
+//! what to write.
 //!
 //! ```
 //! use slowburn::config::units;

@@ -6,6 +6,9 @@ use std::process::Command;
 /// A page is looked at for no longer, in seconds.
 const LONGEST_S: &str = "100";
 
+/// What its scripts may take of a clock that waits for nobody, in milliseconds.
+const VIRTUAL_TIME: &str = "--virtual-time-budget=200000";
+
 /// Chromium over a page: its output and its complaints.
 pub fn chromium(page: &str, args: &[&str]) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -14,7 +17,7 @@ pub fn chromium(page: &str, args: &[&str]) -> (String, String) {
     let chromium = Command::new("timeout")
         .args([LONGEST_S, "chromium"])
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
-        .args(["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=2000"])
+        .args(["--host-resolver-rules=MAP * ~NOTFOUND", VIRTUAL_TIME])
         .args(args)
         .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
         .arg(format!("file://{}", file.display()))
@@ -54,10 +57,10 @@ pub fn objections(page: &str) -> String {
     // Nor may it load itself anew meanwhile.
     let page = format!("{before}{after}").replace("http-equiv=\"refresh\"", "name=\"refresh\"");
     let page = page.replace("</body>", &format!("{scripts}</body>"));
-    let screens = ["--window-size=1200,900", "--window-size=400,900 --force-dark-mode"].map(|screen| {
-        let budget = "--virtual-time-budget=200000";
-        let args: Vec<&str> = ["--dump-dom", budget].into_iter().chain(screen.split(' ')).collect();
-        let (dom, said) = chromium(&page, &args);
+    let screens: [&[&str]; 2] =
+        [&["--dump-dom", "--window-size=1200,900"], &["--dump-dom", "--window-size=400,900", "--force-dark-mode"]];
+    let screens = screens.map(|screen| {
+        let (dom, said) = chromium(&page, screen);
         let lines = dom.split_once("checks passed\n").and_then(|(_, lines)| lines.split_once("end</pre>"));
         lines.unwrap_or_else(|| panic!("axe-core said nothing:\n{said}")).0.to_owned()
     });

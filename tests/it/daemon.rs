@@ -304,15 +304,21 @@ async fn a_source_out_of_sight_is_one_incident_until_it_is_back() {
     assert_eq!(daemon.get("/-/ready").await.0, 200);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs chromium and axe-core"]
-async fn nobody_is_kept_from_reading_the_page() {
+/// A daemon that pages, the service that is slow, and who is paged.
+pub async fn paging() -> (Exporter, Fakes, Daemon) {
     let service = Exporter::start(&["edge"]).await;
     let fakes = Fakes::start("/services/T/B/X", None).await;
     let mut daemon = Daemon::start(&config(&service.url(), &[("oncall", pagerduty(&fakes))])).await;
     daemon.ready().await;
     service.slow("edge", 100);
     daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
+    (service, fakes, daemon)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium and axe-core"]
+async fn nobody_is_kept_from_reading_the_page() {
+    let (_service, _fakes, daemon) = paging().await;
     let page = daemon.get("/").await.1;
     assert!(page.contains("Incidents"), "{page}");
     assert_eq!(objections(&page), "");

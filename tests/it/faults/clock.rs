@@ -10,7 +10,7 @@ use slowburn::engine::rule::Urgency;
 use slowburn::engine::time::{Duration, Timestamp};
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, RULES, config, history, pagerduty, pages};
+use crate::daemon::{Daemon, RULES, config, history, pagerduty, pages, paging};
 use crate::engine::{STEP, World, burn_rule, slo};
 use crate::exporter::Exporter;
 use crate::fakes::Fakes;
@@ -341,12 +341,7 @@ async fn goes_on_blind(daemon: &mut Daemon) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_process_counts_what_it_missed() {
-    let service = Exporter::start(&["edge"]).await;
-    let fakes = Fakes::start("/services/T/B/X", None).await;
-    let mut daemon = Daemon::start(&config(&service.url(), &[("oncall", pagerduty(&fakes))])).await;
-    daemon.ready().await;
-    service.slow("edge", 100);
-    daemon.eventually("page", async |_| (!pages(&fakes).is_empty()).then_some(())).await;
+    let (_service, fakes, mut daemon) = paging().await;
     let missed = async |daemon: &Daemon| daemon.status().await["missed"]["slots"].as_u64().unwrap();
     let before = missed(&daemon).await;
     let stopwatch = slowburn::clock::Stopwatch::start();
